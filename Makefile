@@ -1,0 +1,71 @@
+# Hearthmail. `make help` lists the targets.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+# Containers with systemd and their own networks need root.
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
+VENV := $(CURDIR)/.venv/bin
+export PATH := $(VENV):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_FORCE_COLOR := $(if $(CI),,$(if $(NO_COLOR),,1))
+LAB := $(SUDO) $(VENV)/ansible-playbook -i inventories/lab
+
+.PHONY: help bootstrap venv lab deploy demo demo-down test lint unit molecule bench agent vault pins docs clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+bootstrap: ## Install what is missing: podman and others by apt, Python's tools into .venv
+	@tools/bootstrap.sh
+
+venv: ## Only the tools to deploy a real home, into .venv
+	@tools/bootstrap.sh venv
+
+demo: bootstrap ## The whole thing in containers: an internet, an ISP, a home; mail flows, a table shows it
+	@echo "== 1/3 Starting the lab: an internet, an ISP, a bare home box (the first time 3 minutes, then 1)"
+	$(LAB) molecule/shared/create.yml
+	echo "== 2/3 Deploying the home box with playbooks/site.yml, as a real home (1 to 2 minutes)"
+	$(LAB) playbooks/site.yml
+	echo "== 3/3 Sending mail in every direction"
+	$(SUDO) $(VENV)/python tools/demo.py
+
+demo-down: ## Remove the lab's containers and networks (images stay for the next time: `make clean` removes them)
+	@$(LAB) molecule/shared/destroy.yml
+
+lab: bootstrap ## Start the lab with a bare home box
+	@$(LAB) molecule/shared/create.yml
+
+deploy: ## Deploy the lab's home box once more
+	@$(LAB) playbooks/site.yml
+
+test: bootstrap ## Lint, unit tests, every molecule scenario; ends with `N passed, N failed`
+	@$(SUDO) $(VENV)/python tools/run_tests.py
+
+lint: bootstrap ## ansible-lint, yamllint, ruff, mypy, roles' defaults against their specifications
+	@$(VENV)/python tools/run_tests.py lint
+
+unit: bootstrap ## The tests that need no containers
+	@$(VENV)/python -m pytest tests/unit
+
+molecule: bootstrap ## Every molecule scenario
+	@$(SUDO) $(VENV)/molecule test --all
+
+bench: bootstrap ## Measure: time to deploy, DNS, memory, throughput; a table and build/bench.json
+	@$(SUDO) $(VENV)/python tools/bench.py
+
+agent: venv ## Build the DNS agent as one file: build/hearth-ddns
+	@$(VENV)/python tools/build_agent.py
+
+vault: venv ## Make the encrypted file of a site's secrets: make vault SITE=home
+	@test -n "$(SITE)" || { echo "Which site? make vault SITE=home (a folder in inventories/)"; exit 2; }
+	test ! -e inventories/$(SITE)/group_vars/all/vault.yml || exec $(VENV)/ansible-vault edit inventories/$(SITE)/group_vars/all/vault.yml
+	cp inventories/example/group_vars/all/vault.example inventories/$(SITE)/group_vars/all/vault.yml
+	$(VENV)/ansible-vault encrypt inventories/$(SITE)/group_vars/all/vault.yml
+	$(VENV)/ansible-vault edit inventories/$(SITE)/group_vars/all/vault.yml
+
+pins: ## Pin the tools of requirements.in anew (needs uv)
+	@uv pip compile -q --python-version 3.12 --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
+
+clean: ## Remove everything the project made: the lab, its images and caches, .venv, build
+	@test ! -x $(VENV)/ansible-playbook || $(LAB) molecule/shared/destroy.yml -e lab_clear_images=true
+	$(SUDO) rm -rf .venv build
