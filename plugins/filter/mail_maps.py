@@ -1,0 +1,74 @@
+"""Filters of the mail roles: what the site says becomes what Postfix, the firewall and the DNS agent read."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+# What a VPN's interface is called: WireGuard, OpenVPN, Tailscale.
+VPN_INTERFACES = ("wg*", "tun*", "tailscale*")
+
+
+def nft_sources(access: str, lan_networks: Sequence[str]) -> list[str]:
+    """Turn `lan`, `vpn` or `world` into the beginnings of nftables rules, one rule each.
+
+    Each ends with a space or is empty, so that `tcp dport 993 accept` can follow. Who may reach a service over the
+    VPN may reach it from the LAN as well. Raises ValueError for another word or a malformed network.
+    """
+    if access == "world":
+        return [""]
+    if access not in ("lan", "vpn"):
+        raise ValueError(f"access {access!r}: write lan, vpn or world")
+    networks = [ipaddress.ip_network(network) for network in lan_networks]
+    sources = []
+    for version, keyword in ((4, "ip"), (6, "ip6")):
+        # nftables refuses a set whose intervals overlap.
+        family = ipaddress.collapse_addresses(n for n in networks if n.version == version)
+        if text := ", ".join(str(network) for network in family):
+            sources.append(f"{keyword} saddr {{ {text} }} ")
+    if access == "vpn":
+        sources += [f'iifname "{name}" ' for name in VPN_INTERFACES]
+    return sources
+
+
+def mail_records(
+    domains: Sequence[str], hostname: str, relay_spf: str | None, ttl: int
+) -> list[dict[str, Any]]:
+    """The DNS records which say where a domain's mail goes to and who may send it (RFC 5321 5.1, RFC 7208).
+
+    `relay_spf` is the relay's SPF term when mail leaves through a relay, else None. Through a relay the box itself
+    is not named: its address is a line's changing one, and tomorrow's owner of today's address must not pass as us.
+    """
+    spf = f"v=spf1 {relay_spf} -all" if relay_spf is not None else "v=spf1 mx -all"
+    records = []
+    for domain in sorted(domains):
+        for kind, value in (("MX", f"10 {hostname}."), ("TXT", spf)):
+            records.append({"zone": domain, "name": "", "type": kind, "ttl": ttl, "values": [value]})
+    return records
+
+
+def port_holders(listeners: Sequence[Mapping[str, Any]]) -> str:
+    """Name the programs that hold ports, from entries of listen_ports_facts: `exim4 (process 612) holds port 25`."""
+    programs: dict[tuple[str, int], set[int]] = {}
+    for entry in listeners:
+        key = (str(entry.get("name") or "an unknown program"), int(entry.get("pid") or 0))
+        programs.setdefault(key, set()).add(int(entry["port"]))
+    phrases = []
+    for (name, pid), ports in sorted(programs.items()):
+        process = f" (process {pid})" if pid else ""
+        word = "ports" if len(ports) > 1 else "port"
+        phrases.append(f"{name}{process} holds {word} {', '.join(map(str, sorted(ports)))}")
+    return "; ".join(phrases)
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters."""
+        return {
+            "nft_sources": nft_sources,
+            "mail_records": mail_records,
+            "port_holders": port_holders,
+        }

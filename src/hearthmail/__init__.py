@@ -1,0 +1,1 @@
+"""The programs of Hearthmail that run on the box."""

@@ -1,0 +1,126 @@
+"""The command `hearth-ddns`.
+
+Exit codes: 0 all is right, 1 an error, 2 changes are planned (`plan`), 3 a record of others is in the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from hearthmail.ddns import config as configuration
+from hearthmail.ddns import state as memory
+from hearthmail.ddns import text
+from hearthmail.ddns.agent import Agent
+from hearthmail.ddns.errors import AgentError
+from hearthmail.ddns.report import ERROR, OK, Report
+from hearthmail.onefile import forget_old_builds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hearth-ddns",
+        description="Keeps the zone's address and mail records right, and touches nothing else in it.",
+        epilog="Exit codes: 0 all is right, 1 error, 2 changes planned, 3 a record of others is in the way.",
+    )
+    parser.add_argument("--config", type=Path, default=configuration.CONFIG_PATH, help="default: %(default)s")
+    parser.add_argument("--records", type=Path, default=configuration.FRAGMENTS_PATH, help="default: %(default)s")
+    parser.add_argument("--state", type=Path, default=memory.STATE_PATH, help="default: %(default)s")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, explanation: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=explanation, description=explanation)
+        added.add_argument("--json", action="store_true", help="answer as JSON")
+        return added
+
+    plan = command("plan", "show what `apply` would change; nothing is written")
+    plan.add_argument(
+        "--quick", action="store_true", help="only if what is asked for has changed since it was put in place"
+    )
+    plan.add_argument("--adopt", action="store_true", help="as if `adopt` had been asked for")
+    plan.add_argument(
+        "--ahead",
+        action="store_true",
+        help="read {role: [record, ...]} from standard input: fragments that a playbook is about to write",
+    )
+    command("apply", "put all records in place, or none if one of others is in the way")
+    adopt = command("adopt", "the same, but take over the places of others' records")
+    adopt.add_argument("--domain", action="append", default=[], help="only in this domain (repeat it for more)")
+    command("check", "what the timer runs: follow the address, heal what we put in place")
+    command("status", "what is published, and what is not and why; asks nobody")
+    command("address", "find the public address")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> Report:
+    config = configuration.load(arguments.config)
+    ahead = json.load(sys.stdin) if arguments.command == "plan" and arguments.ahead else None
+    agent = Agent(config, arguments.records, arguments.state, ahead)
+    if arguments.command == "plan":
+        return agent.plan(quick=arguments.quick, adopt=[] if arguments.adopt else None)
+    if arguments.command == "apply":
+        return agent.apply()
+    if arguments.command == "adopt":
+        unknown = set(arguments.domain) - set(config.domains)
+        if unknown:
+            raise AgentError(
+                f"Not a domain of this box: {', '.join(sorted(unknown))}.",
+                f"It has {', '.join(config.domains)}.",
+            )
+        return agent.apply(adopt=arguments.domain)
+    if arguments.command == "check":
+        return agent.check()
+    remembered = memory.load(arguments.state) or memory.State()
+    return Report(found=agent.find(remembered, probe=False))
+
+
+def _print_status(arguments: argparse.Namespace) -> int:
+    status = text.status(memory.load(arguments.state))
+    print(json.dumps(status, indent=1) if arguments.json else "\n".join(text.status_lines(status)))
+    return ERROR if status["problems"] else OK
+
+
+def _print_address(report: Report, as_json: bool) -> int:
+    found = report.found
+    if found is None:
+        return ERROR
+    if as_json:
+        print(json.dumps(text.as_json(report)["address"], indent=1))
+    else:
+        print(f"IPv4: {found.ipv4} (from {found.ipv4_source})" if found.ipv4 else f"IPv4: {found.ipv4_problem}")
+        print(f"IPv6: {found.ipv6 or found.ipv6_problem}")
+    return OK if found.ipv4 or found.ipv6 else ERROR
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the result is the exit code."""
+    arguments = _parser().parse_args(argv)
+    # octoDNS reports its inner steps as warnings; what matters comes as an exception.
+    logging.basicConfig(level=logging.CRITICAL)
+    forget_old_builds(__file__)
+    if arguments.command == "status":
+        return _print_status(arguments)
+    try:
+        report = _run(arguments)
+    except AgentError as error:
+        report = Report(errors=[error])
+    except PermissionError as error:
+        report = Report(errors=[AgentError(f"{error}.", "Run it as root: the credentials are readable by root only.")])
+    if arguments.command == "address" and not report.errors:
+        return _print_address(report, arguments.json)
+    if arguments.json:
+        print(json.dumps(text.as_json(report), indent=1))
+    else:
+        said = text.lines(report)
+        if not said and arguments.command != "check":
+            said = ["Nothing to do: all records are right."]
+        if said:
+            print("\n".join(said))
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""Reading and writing a zone at its provider, with octoDNS used as a library in patch mode.
+
+octoDNS' own sync would delete what it does not know. So the zone is read, our RRsets are set into a copy of it, and
+the difference of the two is what octoDNS applies: nothing else can be in it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from hearthmail.ddns.config import ProviderConfig
+from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
+from hearthmail.ddns.merge import Change, Merge, merge
+from hearthmail.ddns.providers import SPECS
+from hearthmail.ddns.records import Key, RRset, canonical
+
+# Seconds for all reading and writing of one run. Some providers' packages have no time-out of their own.
+HARD_LIMIT = 60
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one zone needs: see `hearthmail.ddns.merge.merge`."""
+
+    zone: str
+    provider: ProviderConfig
+    desired: tuple[RRset, ...]
+    owned: Mapping[Key, frozenset[str]]
+    keep: frozenset[Key]
+    adopt: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a job ended.
+
+    :param merge: what had to change; None when the zone could not be read.
+    :param written: whether the changes were written.
+    :param error: what went wrong, None when nothing did.
+    """
+
+    zone: str
+    merge: Merge | None
+    written: bool
+    error: AgentError | None = None
+
+
+def make_provider(config: ProviderConfig) -> Any:
+    """Make the octoDNS provider of an entry.
+
+    :raises ConfigError: when its options are not usable.
+    """
+    make = SPECS[config.type].make
+    if make is None:
+        raise ConfigError(f"DNS provider {config.name} (none) has no interface.", "A person enters its records.")
+    try:
+        return make(config.name, config.options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"DNS provider {config.name} ({config.type}) cannot be used: {error}.",
+            f"Correct dns_providers.{config.name}.",
+        ) from error
+
+
+def read_zone(provider: Any, zone: str) -> Any:
+    """Read a zone from its provider as octoDNS knows it.
+
+    :raises LookupError: when the provider has no such zone. octoDNS would make it; but a zone that is not there is
+        a mistake in the configuration.
+    """
+    from octodns.zone import Zone
+
+    existing = Zone(f"{zone}.", [])
+    if provider.populate(existing, target=True, lenient=True) is False:
+        raise LookupError(f"it has no zone {zone}")
+    return existing
+
+
+def _text(record: Any, value: Any) -> str:
+    """One octoDNS value in our form."""
+    if record._type == "TXT":
+        return str(value).replace("\\;", ";")
+    data = value.to_rdata_text() if hasattr(value, "to_rdata_text") else str(value)
+    try:
+        return canonical(record._type, data)
+    except ConfigError:
+        # Another's record that only its provider understands: it is kept as it is.
+        return str(data)
+
+
+def _values(record: Any) -> list[Any]:
+    return list(record.values) if hasattr(record, "values") else [record.value]
+
+
+def snapshot(zone: Any) -> dict[Key, RRset]:
+    """The RRsets of an octoDNS zone in our form."""
+    name = zone.name.rstrip(".")
+    found = {}
+    for record in zone.records:
+        key = Key(name, record.name, record._type)
+        found[key] = RRset(key, record.ttl, frozenset(_text(record, value) for value in _values(record)))
+    return found
+
+
+def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
+    """Turn changes into an octoDNS plan, which holds nothing but them.
+
+    Values that stay are taken over from the zone as octoDNS read them, so they are written as they were.
+
+    :raises SupportsException: octoDNS' own, when the provider cannot hold a type.
+    """
+    from octodns.provider import SupportsException
+    from octodns.provider.plan import Plan
+    from octodns.record import Record
+    from octodns.record.rr import Rrset
+
+    desired = existing.copy()
+    places = {}
+    for change in changes:
+        key = change.key
+        there = existing.get_type(key.name, key.type)
+        places[(key.name, key.type)] = there
+        if change.after is None:
+            desired.remove_record(there)
+            continue
+        kept = {_text(there, value): value for value in _values(there)} if there else {}
+        staying = [kept[value] for value in sorted(change.after.values) if value in kept]
+        new = sorted(change.after.values - set(kept))
+        values = [getattr(value, "data", value) for value in staying]
+        if new:
+            made = Record.from_rrset(
+                existing,
+                Rrset(f"{key.fqdn}.", key.type, change.after.ttl, [_rdata(key.type, value) for value in new]),
+                lenient=True,
+                source=provider,
+            )
+            values += [getattr(value, "data", value) for value in _values(made)]
+        data: dict[str, Any] = {"type": key.type, "ttl": change.after.ttl, "values": values}
+        if key.type == "CNAME":
+            data["value"] = data.pop("values")[0]
+        record = Record.new(existing, key.name, data, source=provider, lenient=True)
+        if not provider.supports(record):
+            raise SupportsException(f"it cannot hold {key.type} records ({key})")
+        desired.add_record(record, replace=True, lenient=True)
+    planned = [change for change in existing.changes(desired, provider) if provider._include_change(change)]
+    strays = [change for change in planned if (change.record.name, change.record._type) not in places]
+    if strays:
+        raise AssertionError(f"octoDNS planned what was not asked for: {strays}")
+    # octoDNS' thresholds guard against a source that lost its records. Here every change was asked for by name.
+    plan = Plan(existing, desired, planned, True, update_pcent_threshold=1.0, delete_pcent_threshold=1.0)
+    plan.raise_if_unsafe()
+    return plan
+
+
+def _rdata(rdtype: str, value: str) -> str:
+    return f'"{value}"' if rdtype == "TXT" and len(value) <= 255 else _chunked(value) if rdtype == "TXT" else value
+
+
+def _chunked(value: str) -> str:
+    """A long TXT value in strings of at most 255 characters (RFC 1035 3.3.14)."""
+    return " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255))
+
+
+def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderError:
+    """Turn what a provider's package raised into a message with a way out. The credentials are not in it."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    advice = SPECS[config.type].explain
+    if status is not None:
+        text = " ".join(str(getattr(response, "text", "")).split())[:200]
+        answer = f"it answers HTTP {status}: {text}" if text else f"it answers HTTP {status}"
+    else:
+        answer = f"{type(error).__name__}: {error}".split("\n")[0][:300]
+        if "unauthorized" in answer.lower():
+            status = 401
+    default = f"Check that the provider is reachable, and dns_providers.{config.name}."
+    if isinstance(error, LookupError):
+        answer = str(error.args[0])
+        default = "Create the zone there, or correct `dns` of the domain in mail_domains."
+    way_out = advice.get(status, default) if status else default
+    return ProviderError(config.name, zone, answer, way_out.replace("<name>", config.name))
+
+
+def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_provider) -> tuple[Done, Any, Any]:
+    """Read a zone and work out its plan; write nothing yet.
+
+    :returns: the outcome, the provider and the octoDNS plan (None when nothing has to change).
+    """
+    try:
+        provider = make(job.provider)
+        existing = read_zone(provider, job.zone)
+        outcome = merge(snapshot(existing), job.desired, job.owned, job.keep, job.adopt)
+        plan = to_plan(provider, existing, outcome.changes) if outcome.changes else None
+    except AgentError as error:
+        return Done(job.zone, None, False, error), None, None
+    except Exception as error:  # noqa: BLE001 - every provider's package raises its own kinds
+        return Done(job.zone, None, False, explain(job.provider, job.zone, error)), None, None
+    return Done(job.zone, outcome, False), provider, plan if write else None
+
+
+def work(
+    jobs: Iterable[Job],
+    write: bool,
+    stop_on_conflict: bool,
+    make: Callable[[ProviderConfig], Any] = make_provider,
+) -> Iterator[Done]:
+    """Do the jobs: first read all zones, then write.
+
+    :param write: apply the plans; otherwise only tell.
+    :param stop_on_conflict: with a conflict or an error in any zone, write nothing in any.
+    """
+    ready = [(job, *run_job(job, write, make)) for job in jobs]
+    stop = stop_on_conflict and any(done.error or (done.merge and done.merge.conflicts) for _, done, _, _ in ready)
+    for job, done, provider, plan in ready:
+        if plan is None or stop:
+            yield done
+            continue
+        try:
+            provider.apply(plan)
+        except Exception as error:  # noqa: BLE001 - as above
+            yield Done(job.zone, done.merge, False, explain(job.provider, job.zone, error))
+        else:
+            yield Done(job.zone, done.merge, True)
+
+
+def _child(sender: Connection, jobs: list[Job], write: bool, stop_on_conflict: bool, make: Any) -> None:
+    with sender:
+        for done in work(jobs, write, stop_on_conflict, make):
+            sender.send(done)
+
+
+def work_limited(
+    jobs: list[Job],
+    write: bool,
+    stop_on_conflict: bool,
+    limit: float = HARD_LIMIT,
+    make: Callable[[ProviderConfig], Any] = make_provider,
+) -> list[Done]:
+    """`work` in a child process that is killed after `limit` seconds.
+
+    A zone without an outcome by then gets an error; whatever reached the provider is seen by the next run, which
+    reads the zone first.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(sender, jobs, write, stop_on_conflict, make), daemon=True)
+    child.start()
+    sender.close()
+    end = time.monotonic() + limit
+    results: list[Done] = []
+    try:
+        while len(results) < len(jobs) and receiver.poll(max(0.0, end - time.monotonic())):
+            results.append(receiver.recv())
+    except (EOFError, pickle.UnpicklingError):
+        pass
+    finally:
+        late = time.monotonic() >= end
+        child.kill()
+        child.join()
+        receiver.close()
+    finished = {done.zone for done in results}
+    why = f"no end after {limit:.0f} s" if late else "the writing process died"
+    for job in jobs:
+        if job.zone not in finished:
+            error = ProviderError(
+                job.provider.name,
+                job.zone,
+                why,
+                "The next run reads the zone and goes on from what is there.",
+            )
+            results.append(Done(job.zone, None, False, error))
+    return results

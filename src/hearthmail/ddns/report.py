@@ -1,0 +1,61 @@
+"""The outcome of a run, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hearthmail.ddns.address import Found
+from hearthmail.ddns.errors import AgentError
+from hearthmail.ddns.merge import Change, Conflict
+
+# Exit codes, the same for all commands.
+OK, ERROR, CHANGES, CONFLICT = 0, 1, 2, 3
+
+
+@dataclass
+class ZoneReport:
+    """What happened, or would happen, in one zone.
+
+    :param manual: the provider is a person, who has to enter the changes.
+    :param still_wrong: what the authoritative servers answered otherwise until the time was up.
+    """
+
+    zone: str
+    provider: str
+    changes: list[Change] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    written: bool = False
+    manual: bool = False
+    error: AgentError | None = None
+    still_wrong: list[str] = field(default_factory=list)
+    seconds: float = 0
+
+
+@dataclass
+class Report:
+    """The outcome of a run.
+
+    :param repeated: the exit code of an earlier run that met the same difference: it is not told twice.
+    """
+
+    zones: list[ZoneReport] = field(default_factory=list)
+    found: Found | None = None
+    notes: list[str] = field(default_factory=list)
+    errors: list[AgentError] = field(default_factory=list)
+    planned_only: bool = False
+    repeated: int = OK
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written, or would be."""
+        return any(zone.written or (self.planned_only and zone.changes) for zone in self.zones)
+
+    @property
+    def exit_code(self) -> int:
+        """An error outranks a conflict, which outranks changes that are only planned."""
+        if self.errors or any(zone.error for zone in self.zones):
+            return ERROR
+        if any(zone.conflicts for zone in self.zones):
+            return CONFLICT
+        return CHANGES if self.planned_only and self.changed else self.repeated

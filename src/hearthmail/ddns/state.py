@@ -1,0 +1,174 @@
+"""What the agent remembers between runs, in `/var/lib/hearthmail/ddns.json`, and the lock between runs.
+
+The state is a help, never a need: without it the agent takes as its own what stands in the zone exactly as it
+should, and touches nothing else until a person runs `apply`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hearthmail.ddns.errors import LockError
+from hearthmail.ddns.records import Key
+
+STATE_PATH = Path("/var/lib/hearthmail/ddns.json")
+VERSION = 1
+
+
+@dataclass
+class Ipv6Proof:
+    """Whether inbound connections to an IPv6 address were shown to work.
+
+    :param at: when it was last tried, in seconds of the Unix clock.
+    :param tries: how often it has failed for this address.
+    """
+
+    address: str = ""
+    shown: bool = False
+    why: str = ""
+    at: float = 0.0
+    tries: int = 0
+
+
+@dataclass
+class LastLook:
+    """The last full comparison with the provider: the same difference is not taken there again at once."""
+
+    seen: str = ""
+    at: float = 0.0
+    exit_code: int = 0
+    text: list[str] = field(default_factory=list)
+
+
+@dataclass
+class State:
+    """Everything remembered.
+
+    :param published: fingerprint of the records that the last full `apply` put in place; None: never done, or lost.
+    :param owned: our values by "zone|name|type".
+    :param last_adoption: the last comparison without a state.
+    :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
+    """
+
+    published: str | None = None
+    owned: dict[str, list[str]] = field(default_factory=dict)
+    ipv4: str | None = None
+    ipv4_source: str = ""
+    ipv4_problem: str = ""
+    ipv6: str | None = None
+    ipv6_problem: str = ""
+    ipv6_proof: Ipv6Proof = field(default_factory=Ipv6Proof)
+    ipv6_gone_since: float = 0.0
+    last_write: float = 0.0
+    last_look: LastLook = field(default_factory=LastLook)
+    last_adoption: LastLook = field(default_factory=LastLook)
+
+    def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
+        """Our values in one zone."""
+        keys = ((Key(*place.split("|")), values) for place, values in self.owned.items())
+        return {key: frozenset(values) for key, values in keys if key.zone == zone}
+
+    def set_owned(self, zone: str, owned: Mapping[Key, frozenset[str]]) -> None:
+        """Replace what we remember of one zone."""
+        others = {place: values for place, values in self.owned.items() if place.split("|")[0] != zone}
+        ours = {"|".join(key): sorted(values) for key, values in owned.items() if values}
+        self.owned = dict(sorted({**others, **ours}.items()))
+
+    def owns(self, key: Key) -> bool:
+        """Whether any value in this place is ours."""
+        return bool(self.owned.get("|".join(key)))
+
+
+def parse(text: str) -> State:
+    """Read a state back.
+
+    :raises ValueError: when it is not one; a half understood state would be worse than none.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict) or data.pop("version", None) != VERSION:
+        raise ValueError("not a state of this version")
+    for name, make in (("ipv6_proof", Ipv6Proof), ("last_look", LastLook), ("last_adoption", LastLook)):
+        data[name] = _build(make, data.get(name, {}))
+    state: State = _build(State, data)
+    for place, values in state.owned.items():
+        if place.count("|") != 2 or not all(isinstance(value, str) for value in values):
+            raise ValueError(f"malformed entry {place}")
+    return state
+
+
+def _build(make: Any, data: Any) -> Any:
+    """Fill a dataclass; every value must be of the kind that its default is of. Unknown keys are left out."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{make.__name__} is not a map")
+    empty = make()
+    known = {one.name for one in fields(make)} & set(data)
+    for name in known:
+        default = getattr(empty, name)
+        # None stands for a text that is not known; a time may be written without a fraction.
+        kinds: tuple[type, ...] = (type(default),)
+        if default is None:
+            kinds = (str, type(None))
+        elif isinstance(default, float):
+            kinds = (float, int)
+        if not isinstance(data[name], kinds):
+            raise ValueError(f"malformed value of {name}")
+    return make(**{name: data[name] for name in known})
+
+
+def load(path: Path = STATE_PATH) -> State | None:
+    """Read the state; None when it is missing or cannot be understood."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def save(state: State, path: Path = STATE_PATH) -> None:
+    """Write the state at one stroke; an unchanged state is not written (the disk may be an SD card)."""
+    text = json.dumps({"version": VERSION, **asdict(state)}, indent=1) + "\n"
+    with contextlib.suppress(OSError, ValueError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
+        try:
+            new.write(text)
+            new.flush()
+            os.fsync(new.fileno())
+            Path(new.name).replace(path)
+        except BaseException:
+            Path(new.name).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def lock(path: Path = STATE_PATH, wait: float = 120) -> Iterator[None]:
+    """Hold the lock beside the state file, so that runs of the agent follow one another.
+
+    :param wait: seconds to wait for another run; the longest one is bounded by its own limits.
+    :raises LockError: when it takes longer.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as file:
+        end = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise LockError(
+                        f"Another run of hearth-ddns has been at work for {wait:.0f} s.",
+                        "See `systemctl status hearth-ddns` and `ps`; it ends by itself in general.",
+                    ) from error
+                time.sleep(0.2)
+        yield

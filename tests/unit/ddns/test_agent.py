@@ -1,0 +1,274 @@
+"""Whole runs of the agent against a provider in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from hearthmail.ddns import text
+from hearthmail.ddns.report import CHANGES, CONFLICT, ERROR, OK
+
+from .conftest import MX_AND_SPF, ZONE, World
+
+FOREIGN = {
+    ("www", "A"): {"ttl": 300, "values": ["203.0.113.80"]},
+    ("", "TXT"): {"ttl": 900, "values": ["site-verification=abc\\;def"]},
+    ("lists", "MX"): {"ttl": 300, "values": [{"preference": 5, "exchange": "mx.other.example."}]},
+    ("", "NS"): {"ttl": 86400, "values": ["ns1.provider.example."]},
+}
+
+
+def copy(records: dict) -> dict:  # type: ignore[type-arg]
+    return {place: dict(data) for place, data in records.items()}
+
+
+def test_first_apply_adds_ours_and_leaves_the_rest(world: World) -> None:
+    world.zone.update(copy(FOREIGN))
+    assert world.agent().plan().exit_code == CHANGES
+    assert world.writes == 0
+    assert world.agent().apply().exit_code == OK
+    assert world.values("mail", "A") == {"198.51.100.10"}
+    assert world.zone["mail", "A"]["ttl"] == 60
+    assert world.values("", "MX") == {"10 mail.hearth.example."}
+    assert world.values("", "TXT") == {"site-verification=abc;def", "v=spf1 mx -all"}
+    # The apex TXT is shared with others: its TTL is theirs.
+    assert world.zone["", "TXT"]["ttl"] == 900
+    for place in (("www", "A"), ("lists", "MX"), ("", "NS")):
+        assert world.zone[place] == FOREIGN[place]
+
+
+def test_second_apply_and_checks_write_nothing(world: World) -> None:
+    world.zone.update(copy(FOREIGN))
+    world.agent().apply()
+    writes, reads = world.writes, world.reads
+    assert world.agent().plan().exit_code == OK
+    assert world.agent().apply().exit_code == OK
+    reads_of_two = world.reads - reads
+    for _ in range(3):
+        assert world.agent().check().exit_code == OK
+    assert world.writes == writes
+    # The checks asked the name servers only.
+    assert world.reads - reads == reads_of_two
+
+
+def test_quick_plan_asks_nobody(world: World) -> None:
+    world.agent().apply()
+    reads, questions = world.reads, world.questions
+    assert world.agent().plan(quick=True).exit_code == OK
+    assert (world.reads, world.questions) == (reads, questions)
+
+
+def test_address_change_is_followed(world: World) -> None:
+    world.agent().apply()
+    world.ipv4 = "198.51.100.11"
+    assert world.agent().check().exit_code == OK
+    assert world.values("mail", "A") == {"198.51.100.11"}
+
+
+def test_a_failed_look_changes_nothing(world: World) -> None:
+    world.agent().apply()
+    writes = world.writes
+    world.ipv4 = None
+    report = world.agent().check()
+    assert report.exit_code == OK
+    assert "not known" in report.notes[0]
+    # It is told once.
+    assert world.agent().check().notes == []
+    assert world.agent().apply().exit_code == OK
+    assert world.writes == writes
+    assert world.values("mail", "A") == {"198.51.100.10"}
+
+
+def test_without_any_address_nothing_is_written(world: World) -> None:
+    world.ipv4 = None
+    assert world.agent().apply().exit_code == ERROR
+    assert world.writes == 0
+
+
+def test_ipv6_comes_and_goes(world: World) -> None:
+    world.agent().apply()
+    world.ipv6 = "2001:db8:77::10"
+    world.agent().check()
+    assert world.values("mail", "AAAA") == {"2001:db8:77::10"}
+    world.ipv6 = "2001:db8:78::10"
+    world.agent().check()
+    assert world.values("mail", "AAAA") == {"2001:db8:78::10"}
+    world.ipv6 = None
+    world.agent().check()
+    assert world.values("mail", "AAAA") == set()
+    assert ("mail", "AAAA") not in world.zone
+
+
+def test_foreign_aaaa_stays_when_we_have_none(world: World) -> None:
+    world.zone["mail", "AAAA"] = {"ttl": 60, "values": ["2001:db8:ffff::1"]}
+    world.agent().apply()
+    world.agent().check()
+    assert world.values("mail", "AAAA") == {"2001:db8:ffff::1"}
+
+
+@pytest.mark.parametrize(
+    ("place", "data"),
+    [
+        (("", "MX"), {"ttl": 300, "values": [{"preference": 10, "exchange": "mx.old-hoster.example."}]}),
+        (("", "TXT"), {"ttl": 300, "values": ["v=spf1 include:old-hoster.example -all"]}),
+        (("mail", "A"), {"ttl": 300, "values": ["203.0.113.5"]}),
+        (("mail", "CNAME"), {"ttl": 300, "value": "web.old-hoster.example."}),
+    ],
+    ids=["MX", "SPF", "A", "CNAME"],
+)
+def test_a_foreign_record_in_our_place_stops_until_adopted(world: World, place, data) -> None:  # type: ignore[no-untyped-def]
+    world.zone.update(copy(FOREIGN))
+    world.zone[place] = dict(data)
+    before = copy(world.zone)
+    for report in (world.agent().plan(), world.agent().apply()):
+        assert report.exit_code == CONFLICT
+        said = "\n".join(text.lines(report))
+        assert "old-hoster" in said or "203.0.113.5" in said
+        assert "wanted:" in said
+        assert "ddns_adopt=true" in said
+    # The timer does not write either.
+    world.agent().check()
+    assert world.zone == before
+
+    assert world.agent().apply(adopt=["second.example"]).exit_code == CONFLICT
+    assert world.agent().apply(adopt=[ZONE]).exit_code == OK
+    assert world.values("", "MX") == {"10 mail.hearth.example."}
+    assert "v=spf1 mx -all" in world.values("", "TXT")
+    assert world.values("mail", "A") == {"198.51.100.10"}
+    assert not any("old-hoster" in str(data) for data in world.zone.values())
+    assert world.zone["www", "A"] == FOREIGN["www", "A"]
+    assert world.agent().plan().exit_code == OK
+
+
+def test_spf_follows_the_fragment(world: World) -> None:
+    world.zone["", "TXT"] = {"ttl": 900, "values": ["site-verification=abc"]}
+    world.agent().apply()
+    spf = {**MX_AND_SPF[1], "values": ["v=spf1 mx include:isp.example -all"]}
+    world.ahead = {"postfix": [MX_AND_SPF[0], spf]}
+    # The timer follows a value that it wrote itself; new records wait for the playbook.
+    assert world.agent().apply().exit_code == OK
+    assert world.values("", "TXT") == {"site-verification=abc", "v=spf1 mx include:isp.example -all"}
+
+
+def test_records_no_longer_wanted_go(world: World) -> None:
+    world.zone["", "TXT"] = {"ttl": 900, "values": ["site-verification=abc"]}
+    world.agent().apply()
+    world.ahead = {"postfix": []}
+    world.agent().check()
+    assert world.values("", "MX"), "the timer removes nothing that a lost file made unwanted"
+    world.agent().apply()
+    assert world.values("", "MX") == set()
+    assert world.values("", "TXT") == {"site-verification=abc"}
+
+
+def test_what_was_changed_by_hand_is_healed(world: World) -> None:
+    world.agent().apply()
+    world.zone["mail", "A"]["value"] = "203.0.113.9"
+    world.zone["", "MX"] = {"ttl": 60, "values": [{"preference": 1, "exchange": "mx.other.example."}]}
+    report = world.agent().check()
+    assert report.exit_code == OK
+    assert world.values("mail", "A") == {"198.51.100.10"}
+    assert world.values("", "MX") == {"10 mail.hearth.example."}
+    assert "by hand" in "\n".join(text.lines(report))
+
+
+def test_a_second_mx_beside_ours_stays(world: World) -> None:
+    world.agent().apply()
+    ours = {"preference": 10, "exchange": "mail.hearth.example."}
+    backup = {"preference": 20, "exchange": "mx.backup.example."}
+    world.zone["", "MX"] = {"ttl": 3600, "values": [ours, backup]}
+    writes = world.writes
+    assert world.agent().check().exit_code == OK
+    assert world.agent().apply().exit_code == OK
+    assert world.writes == writes
+    assert world.values("", "MX") == {"10 mail.hearth.example.", "20 mx.backup.example."}
+
+
+def test_lost_state_adopts_what_matches_and_touches_nothing(world: World) -> None:
+    world.zone.update(copy(FOREIGN))
+    world.agent().apply()
+    before, writes = copy(world.zone), world.writes
+    (world.path / "ddns.json").write_text('{"version": 1, "owned": 3}')
+    assert world.agent().check().exit_code == OK
+    assert world.writes == writes
+    assert world.zone == before
+    assert world.state is not None
+    assert world.state.published
+    # From here on the address is followed again.
+    world.ipv4 = "198.51.100.12"
+    world.agent().check()
+    assert world.values("mail", "A") == {"198.51.100.12"}
+
+
+def test_lost_state_and_another_address_waits_for_a_person(world: World) -> None:
+    world.agent().apply()
+    (world.path / "ddns.json").unlink()
+    world.ipv4 = "198.51.100.12"
+    world.agent().check()
+    assert world.values("mail", "A") == {"198.51.100.10"}
+    assert world.agent().apply().exit_code == CONFLICT
+    assert world.agent().apply(adopt=[]).exit_code == OK
+    assert world.values("mail", "A") == {"198.51.100.12"}
+
+
+def test_check_before_the_first_apply_writes_nothing(world: World) -> None:
+    for _ in range(3):
+        world.agent().check()
+        world.clock += 400
+    assert world.writes == 0
+    assert world.zone == {}
+
+
+def test_a_provider_that_is_down_is_named_and_asked_again_later(world: World) -> None:
+    world.agent().apply()
+    world.ipv4, world.down = "198.51.100.13", True
+    report = world.agent().check()
+    assert report.exit_code == ERROR
+    said = "\n".join(text.lines(report))
+    assert "Provider lab, zone hearth.example" in said
+    assert "connection refused" in said
+    # The same difference is not taken there every 30 s, nor told again; it is still an error.
+    reads = world.reads
+    assert world.agent().check().exit_code == ERROR
+    assert world.reads == reads
+    world.clock, world.down = world.clock + 301, False
+    assert world.agent().check().exit_code == OK
+    assert world.values("mail", "A") == {"198.51.100.13"}
+
+
+def test_a_zone_that_does_not_exist_is_not_made(world: World) -> None:
+    world.zones.clear()
+    report = world.agent().apply()
+    assert report.exit_code == ERROR
+    assert "no zone hearth.example" in "\n".join(text.lines(report))
+    assert world.zones == {}
+
+
+def test_one_zone_in_conflict_stops_all_on_apply(world: World) -> None:
+    world.config["domains"] = [{"name": ZONE, "dns": "lab"}, {"name": "second.example", "dns": "lab"}]
+    world.ahead = {"postfix": MX_AND_SPF + [{**one, "zone": "second.example"} for one in MX_AND_SPF]}
+    world.zones["second.example."] = {
+        ("", "MX"): {"ttl": 60, "values": [{"preference": 1, "exchange": "mx.x.example."}]}
+    }
+    assert world.agent().apply().exit_code == CONFLICT
+    assert world.writes == 0
+    assert world.agent().apply(adopt=["second.example"]).exit_code == OK
+    assert world.values("mail", "A") == {"198.51.100.10"}
+
+
+def test_by_hand_the_records_are_told(world: World) -> None:
+    world.config = {**world.config, "providers": {"lab": {"type": "none"}}}
+    report = world.agent().apply()
+    assert report.exit_code == OK
+    assert world.writes == 0
+    said = "\n".join(text.lines(report))
+    assert "to be entered by hand" in said
+    assert "+ hearth.example. 3600 IN MX 10 mail.hearth.example." in said
+
+
+def test_the_diff_reads_as_a_zone_file(world: World) -> None:
+    world.agent().apply()
+    world.ipv4 = "198.51.100.14"
+    assert text.diff(world.agent().plan()) == {
+        "before": "mail.hearth.example. 60 IN A 198.51.100.10\n",
+        "after": "mail.hearth.example. 60 IN A 198.51.100.14\n",
+    }
