@@ -59,12 +59,17 @@ agent: venv ## Build the DNS agent as one file: build/hearth-ddns
 vault: venv ## Make the encrypted file of a site's secrets: make vault SITE=home
 	@test -n "$(SITE)" || { echo "Which site? make vault SITE=home (a folder in inventories/)"; exit 2; }
 	test ! -e inventories/$(SITE)/group_vars/all/vault.yml || exec $(VENV)/ansible-vault edit inventories/$(SITE)/group_vars/all/vault.yml
-	cp inventories/example/group_vars/all/vault.example inventories/$(SITE)/group_vars/all/vault.yml
-	$(VENV)/ansible-vault encrypt inventories/$(SITE)/group_vars/all/vault.yml
+	$(VENV)/python tools/fill_vault.py inventories/example/group_vars/all/vault.example | \
+	  $(VENV)/ansible-vault encrypt --output inventories/$(SITE)/group_vars/all/vault.yml
 	$(VENV)/ansible-vault edit inventories/$(SITE)/group_vars/all/vault.yml
 
 pins: ## Pin the tools of requirements.in anew (needs uv)
 	@uv pip compile -q --python-version 3.12 --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
+	uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	  $(addprefix --no-emit-package ,requests urllib3 certifi charset-normalizer pyyaml six tzdata) src/requirements-agent.in -o src/requirements-agent.txt
+
+docs: venv ## Write docs/site-variables.md from the specification
+	@$(VENV)/python tools/site_docs.py
 
 clean: ## Remove everything the project made: the lab, its images and caches, .venv, build
 	@test ! -x $(VENV)/ansible-playbook || $(LAB) molecule/shared/destroy.yml -e lab_clear_images=true

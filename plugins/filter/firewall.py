@@ -15,7 +15,11 @@ def networks_of(networks: Iterable[str], version: int) -> list[str]:
     Raises ValueError, which names it, for a malformed network.
     """
     parsed = [ipaddress.ip_network(network) for network in networks]
-    return [str(network) for network in ipaddress.collapse_addresses(n for n in parsed if n.version == version)]
+    if version == 4:
+        four = [network for network in parsed if isinstance(network, ipaddress.IPv4Network)]
+        return [str(network) for network in ipaddress.collapse_addresses(four)]
+    six = [network for network in parsed if isinstance(network, ipaddress.IPv6Network)]
+    return [str(network) for network in ipaddress.collapse_addresses(six)]
 
 
 def bad_networks(networks: Iterable[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,31 +9,20 @@ from typing import Any
 VPN_INTERFACES = ("wg*", "tun*", "tailscale*")
 
 
-def nft_sources(access: str, lan_networks: Sequence[str]) -> list[str]:
+def nft_sources(access: str) -> list[str]:
     """Turn `lan`, `vpn` or `world` into the beginnings of nftables rules, one rule each.
 
     Each ends with a space or is empty, so that `tcp dport 993 accept` can follow. Who may reach a service over the
-    VPN may reach it from the LAN as well. Raises ValueError for another word or a malformed network.
+    VPN may reach it from the LAN as well. The sets of the LAN are the firewall's. Raises ValueError for another word.
     """
-    if access == "world":
-        return [""]
-    if access not in ("lan", "vpn"):
+    lan = ["ip saddr @lan4 ", "ip6 saddr @lan6 "]
+    sources = {"lan": lan, "vpn": lan + [f'iifname "{name}" ' for name in VPN_INTERFACES], "world": [""]}
+    if access not in sources:
         raise ValueError(f"access {access!r}: write lan, vpn or world")
-    networks = [ipaddress.ip_network(network) for network in lan_networks]
-    sources = []
-    for version, keyword in ((4, "ip"), (6, "ip6")):
-        # nftables refuses a set whose intervals overlap.
-        family = ipaddress.collapse_addresses(n for n in networks if n.version == version)
-        if text := ", ".join(str(network) for network in family):
-            sources.append(f"{keyword} saddr {{ {text} }} ")
-    if access == "vpn":
-        sources += [f'iifname "{name}" ' for name in VPN_INTERFACES]
-    return sources
+    return sources[access]
 
 
-def mail_records(
-    domains: Sequence[str], hostname: str, relay_spf: str | None, ttl: int
-) -> list[dict[str, Any]]:
+def mail_records(domains: Sequence[str], hostname: str, relay_spf: str | None, ttl: int) -> list[dict[str, Any]]:
     """The DNS records which say where a domain's mail goes to and who may send it (RFC 5321 5.1, RFC 7208).
 
     `relay_spf` is the relay's SPF term when mail leaves through a relay, else None. Through a relay the box itself

@@ -14,8 +14,8 @@ name: hearthmail_site
 author: Hearthmail
 short_description: The site as the roles read it
 description:
-  - Makes one model of the variables that a person writes (mail_*, dns_providers), with defaults, addresses in lower case, sizes in
-    bytes, passwords hashed and aliases resolved. C(docs/site-variables.md) lists the variables.
+  - Makes one model of the variables that a person writes (mail_*, dns_providers), with defaults, addresses in lower
+    case, sizes in bytes, passwords hashed and aliases resolved. C(docs/site-variables.md) lists the variables.
   - The result holds secrets, so a task that shows it carries C(no_log).
 options: {}
 """

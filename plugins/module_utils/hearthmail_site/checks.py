@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .reader import BAD, Reader, nearest
+from .reader import BAD, Reader, nearest, nearest_address
 from .spec import ROLE_ADDRESSES
 
 # Postfix gives up on an address that leads to more (virtual_alias_expansion_limit).
@@ -54,7 +54,9 @@ def _check_domains(site: Mapping[str, Any], reader: Reader) -> None:
         reader.report("mail_domains", "there is no domain in it", "write at least one")
     providers = site.get("dns_providers")
     if providers == {} and not _reported(reader, "dns_providers"):
-        reader.report("dns_providers", "there is no provider in it", "write home: {type: none} to enter the records yourself")
+        reader.report(
+            "dns_providers", "there is no provider in it", "write home: {type: none} to enter the records yourself"
+        )
     seen: dict[str, str] = {}
     for path, entry in entries(site, "mail_domains"):
         name = entry.get("name")
@@ -67,12 +69,17 @@ def _check_domains(site: Mapping[str, Any], reader: Reader) -> None:
         if entry["dns"] is None:
             if len(providers) != 1:
                 reader.report(
-                    f"{path}.dns", "it is missing", f"write one of the dns_providers: {_listed(providers)}", str(name or "")
+                    f"{path}.dns",
+                    "it is missing",
+                    f"write one of the dns_providers: {_listed(providers)}",
+                    str(name or ""),
                 )
         elif entry["dns"] not in providers and not _reported(reader, f"dns_providers.{entry['dns']}"):
             guess = nearest(entry["dns"], providers)
             way_out = f"write {guess}" if guess else f"add it there, or write one of {_listed(providers)}"
-            reader.report(f"{path}.dns", "dns_providers has no entry of this name", way_out, str(name or ""), entry["dns"])
+            reader.report(
+                f"{path}.dns", "dns_providers has no entry of this name", way_out, str(name or ""), entry["dns"]
+            )
     hostname = site.get("mail_hostname")
     domains = own_domains(site)
     if hostname and domains and _all_good(site, "mail_domains", "name"):
@@ -100,7 +107,9 @@ def _check_users(site: Mapping[str, Any], reader: Reader) -> None:
         address = user.get("address")
         who = address or ""
         if address in seen:
-            reader.report(f"{path}.address", f"the user already stands in {seen[address]}", "keep one of them", value=address)
+            reader.report(
+                f"{path}.address", f"the user already stands in {seen[address]}", "keep one of them", value=address
+            )
         elif address:
             seen[address] = path
             _check_domain_is_ours(site, reader, f"{path}.address", address)
@@ -116,7 +125,9 @@ def _check_users(site: Mapping[str, Any], reader: Reader) -> None:
         elif user["password"] is not None and user["password_hash"] is not None:
             reader.report(f"{path}.password", "the user has both password and password_hash", "keep one of them", who)
         elif user["password"] and address and user["password"].lower() in (address, *address.split("@")):
-            reader.report(f"{path}.password", "it is the user's own address", "use four words that do not belong together", who)
+            reader.report(
+                f"{path}.password", "it is the user's own address", "use four words that do not belong together", who
+            )
 
 
 def _check_domain_is_ours(site: Mapping[str, Any], reader: Reader, path: str, address: str) -> None:
@@ -130,8 +141,8 @@ def _check_domain_is_ours(site: Mapping[str, Any], reader: Reader, path: str, ad
     reader.report(path, f"mail_domains has no {domain}", f"{hint} the domain to mail_domains", value=address)
 
 
-def alias_sources(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Give every written alias: path, whose it is, address, targets. A bad target is None."""
+def alias_sources(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[Any]]]:
+    """Give every written alias: path, whose it is, address, targets; a bad target is `BAD`."""
     domains = own_domains(site)
     for path, user in entries(site, "mail_users"):
         for index, alias in enumerate(user.get("aliases") or ()):
@@ -148,10 +159,18 @@ def _check_aliases(site: Mapping[str, Any], reader: Reader) -> None:
     paths: dict[str, str] = {}
     for path, who, alias, targets in alias_sources(site):
         if alias in users:
-            reader.report(path, "this is a user's own address", "choose another address for the alias, or for the user", who, alias)
+            reader.report(
+                path,
+                "this is a user's own address",
+                "choose another address for the alias, or for the user",
+                who,
+                alias,
+            )
             continue
         if alias in graph:
-            reader.report(path, f"the alias already stands in {paths[alias]}", "put all targets into one of them", who, alias)
+            reader.report(
+                path, f"the alias already stands in {paths[alias]}", "put all targets into one of them", who, alias
+            )
             continue
         _check_domain_is_ours(site, reader, path, alias)
         if not targets:
@@ -167,10 +186,12 @@ def _check_aliases(site: Mapping[str, Any], reader: Reader) -> None:
     for alias, path in paths.items():
         for target in graph[alias]:
             if target.rpartition("@")[2] in domains and target not in exists and base_address(target) not in exists:
-                guess = nearest(target, exists)
+                guess = nearest_address(target, exists)
                 hint = f"write {guess}" if guess else "correct it"
                 reader.report(
-                    path, f"its target {target} is neither a user nor an alias", f"{hint}, or add the user to mail_users"
+                    path,
+                    f"its target {target} is neither a user nor an alias",
+                    f"{hint}, or add the user to mail_users",
                 )
     if _check_circles(graph, users, paths, reader):
         return
@@ -213,7 +234,9 @@ def _check_circles(graph: Mapping[str, list[str]], users: set[str], paths: Mappi
             trail.append(address)
             on_trail.add(address)
             stack.append((address, True))
-            stack.extend((step, False) for target in graph.get(address, ()) if (step := next_step(target, graph, users)))
+            stack.extend(
+                (step, False) for target in graph.get(address, ()) if (step := next_step(target, graph, users))
+            )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Takes the variables of a site apart as `spec.py` says, and notes all that is wrong instead of stopping at the first."""
+"""Takes the variables of a site apart as `spec.py` says, and notes all that is wrong, not only the first."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def nearest_address(address: str, known: Iterable[str]) -> str | None:
+    """Give the address of the same domain that was probably meant."""
+    local, _, domain = address.rpartition("@")
+    locals_ = [one.removesuffix(f"@{domain}") for one in known if one.endswith(f"@{domain}")]
+    found = difflib.get_close_matches(local, locals_, n=1, cutoff=0.75)
+    return f"{found[0]}@{domain}" if found else None
+
+
 @dataclass
 class Reader:
     """Reads values and collects the problems."""
@@ -118,7 +126,9 @@ class Reader:
 
     def _map(self, shape: MapOf, raw: Any, path: str, who: str) -> Any:
         if not isinstance(raw, Mapping):
-            self.report(path, f"this is {type_name(raw)}, not names with values", f"write each as {shape.name.name}: value", who)
+            self.report(
+                path, f"this is {type_name(raw)}, not names with values", f"write each as {shape.name.name}: value", who
+            )
             return BAD
         result: dict[Any, Any] = {}
         for written, item in raw.items():
@@ -134,7 +144,9 @@ class Reader:
 
     def _entry(self, shape: Entry | TypedEntry, raw: Any, path: str, who: str) -> Any:
         if not isinstance(raw, Mapping):
-            self.report(path, f"this is {type_name(raw)}, not keys with values", "write it as in inventories/example", who)
+            self.report(
+                path, f"this is {type_name(raw)}, not keys with values", "write it as in inventories/example", who
+            )
             return BAD
         if isinstance(shape, TypedEntry):
             word = raw.get("type")
@@ -197,7 +209,7 @@ class Reader:
     ) -> tuple[str, str]:
         """Say what is wrong with a key that is not known, and the way out."""
         why = f"no such {noun} is known"
-        if guess in shape.later:
+        if guess and guess in shape.later:
             what = shape.later[guess]
             why = f"{what} {'are' if what.endswith('s') else 'is'} not supported yet"
             return (why if guess == stranger else f"this is probably {guess}, but {why}"), "take it out"

@@ -41,8 +41,12 @@ def _unreadable(error: AnsibleError) -> Unreadable:
             "add it to the site's vault file (make vault SITE=...), or correct its name here",
         )
     if isinstance(error, AnsibleVaultError):
-        return Unreadable("it cannot be decrypted", "run with --ask-vault-pass, and give the password it was encrypted with")
-    return Unreadable("Ansible cannot render it", "if the text itself has {{ or {% in it, write !unsafe before its quotes")
+        return Unreadable(
+            "it cannot be decrypted", "run with --ask-vault-pass, and give the password it was encrypted with"
+        )
+    return Unreadable(
+        "Ansible cannot render it", "if the text itself has {{ or {% in it, write !unsafe before its quotes"
+    )
 
 
 def plain(value: Any) -> Any:

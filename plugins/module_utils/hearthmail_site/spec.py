@@ -61,7 +61,7 @@ class TypedEntry:
 
     def entry(self, type_: str) -> Entry:
         """Give the keys of one type."""
-        kind = Key("type", Kind("word", values.choice(*self.types)), "", type_, REQUIRED)
+        kind = Key("type", values.choice(*sorted(self.types)), "", type_, REQUIRED)
         return Entry((kind, *self.types[type_], *self.common))
 
 
@@ -93,10 +93,16 @@ PROVIDERS = TypedEntry(
     types={
         # A test holds these equal to what the agent asks for (src/hearthmail/ddns/providers).
         "powerdns": (
-            Key("url", values.URL, "Where its HTTP API answers: `http(s)://host:port`.", "https://dns.provider.example:8081", REQUIRED),
+            Key(
+                "url",
+                values.URL,
+                "Where its HTTP API answers: `http(s)://host:port`.",
+                "https://dns.provider.example:8081",
+                REQUIRED,
+            ),
             Key("api_key", values.SECRET, "The key of the API.", '"{{ vault_dns_api_key }}"', REQUIRED),
             Key("server_id", values.TEXT, "The server's name in the API.", "localhost", "localhost"),
-            Key("timeout", Kind("seconds", values.seconds(1, 120)), "How long to wait for an answer, in seconds.", "5", 5),
+            Key("timeout", values.seconds(1, 120), "How long to wait for an answer, in seconds.", "5", 5),
         ),
         "none": (),
     },
@@ -109,11 +115,11 @@ PROVIDERS = TypedEntry(
             (),
             "those of the zone's NS records",
         ),
-        Key("min_ttl", Kind("seconds", values.seconds(0, 86400)), "The smallest TTL that the provider takes, in seconds.", "60", 0),
+        Key("min_ttl", values.seconds(0, 86400), "The smallest TTL that the provider takes, in seconds.", "60", 0),
     ),
 )
 
-_ACCESS = Kind("word", values.choice("lan", "vpn", "world"))
+_ACCESS = values.choice("lan", "vpn", "world")
 
 
 def _access(name: str, what: str, default: str) -> Key:
@@ -126,7 +132,13 @@ VARIABLES: tuple[Variable, ...] = (
         ListOf(
             Entry(
                 (
-                    Key("name", values.DOMAIN, "The domain. One with other letters is written in its xn-- form.", "hearth.example", REQUIRED),
+                    Key(
+                        "name",
+                        values.DOMAIN,
+                        "The domain. One with other letters is written in its xn-- form.",
+                        "hearth.example",
+                        REQUIRED,
+                    ),
                     Key(
                         "dns",
                         values.NAME,
@@ -137,7 +149,7 @@ VARIABLES: tuple[Variable, ...] = (
                     ),
                     Key(
                         "dmarc",
-                        Kind("word", values.choice("none", "quarantine", "reject")),
+                        values.choice("none", "quarantine", "reject"),
                         "What others shall do with mail that only pretends to be from the domain. Not published yet.",
                         "quarantine",
                         "none",
@@ -174,7 +186,7 @@ VARIABLES: tuple[Variable, ...] = (
                     Key(
                         "address",
                         values.MAILBOX,
-                        "The mailbox, and the login of its user. Capital letters do not matter; it is kept in lower case. "
+                        "The mailbox, and the login of its user. Capital letters do not matter; they are made small. "
                         "Mail to `hanako+anything@` arrives at `hanako@`.",
                         "hanako@hearth.example",
                         REQUIRED,
@@ -182,19 +194,32 @@ VARIABLES: tuple[Variable, ...] = (
                     Key(
                         "password",
                         values.PASSWORD,
-                        f"The password, at least {values.MIN_PASSWORD} characters. It is hashed before it leaves the controller. "
-                        "Either this or `password_hash`.",
+                        f"The password, at least {values.MIN_PASSWORD} characters. "
+                        "It is hashed before it leaves the controller. Either this or `password_hash`.",
                         '"{{ vault_passwords.hanako }}"',
                     ),
                     Key(
                         "password_hash",
                         values.HASH,
-                        "The password as a hash, as `doveadm pw -s SHA512-CRYPT` or `openssl passwd -6` print it; also ARGON2ID, "
-                        "BLF-CRYPT, PBKDF2 and crypt's `$y$`. Quick also for thousands of users.",
+                        "The password as a hash, as `doveadm pw -s SHA512-CRYPT` or `openssl passwd -6` print it; "
+                        "also ARGON2ID, BLF-CRYPT, PBKDF2 and crypt's `$y$`. Quick also for thousands of users.",
                         '"{{ vault_hashes.hanako }}"',
                     ),
-                    Key("aliases", ListOf(values.ALIAS, lone=True), "Further addresses of the user.", "[info@hearth.example]", ()),
-                    Key("quota", values.QUOTA, "How much the mailbox may hold: a number with K, M, G or T.", "5G", 0, "no limit"),
+                    Key(
+                        "aliases",
+                        ListOf(values.ALIAS, lone=True),
+                        "Further addresses of the user.",
+                        "[info@hearth.example]",
+                        (),
+                    ),
+                    Key(
+                        "quota",
+                        values.QUOTA,
+                        "How much the mailbox may hold: a number with K, M, G or T.",
+                        "5G",
+                        0,
+                        "no limit",
+                    ),
                 ),
                 label="address",
             )
@@ -207,15 +232,17 @@ VARIABLES: tuple[Variable, ...] = (
         "mail_aliases",
         MapOf(values.ALIAS, ListOf(values.TARGET, lone=True)),
         "Further addresses, each with the address or addresses that get its mail, here or elsewhere. "
-        "`postmaster`, `abuse`, `hostmaster`, `tlsrpt` and `dmarc` of every domain exist without being written, and go to the first user.",
+        "`postmaster`, `abuse`, `hostmaster`, `tlsrpt` and `dmarc` of every domain exist without being written, "
+        "and go to the first user.",
         "sales@hearth.example: [hanako@hearth.example, taro@hearth.example]",
         {},
         "none but those",
     ),
     Variable(
         "mail_outbound",
-        Kind("word", values.choice("direct", "relay", later=("auto",))),
-        "How mail leaves: `direct` to the servers of the recipients, or through a `relay`, where the line's port 25 is closed or its address is distrusted.",
+        values.choice("direct", "relay", later=("auto",)),
+        "How mail leaves: `direct` to the servers of the recipients, or through a `relay`, where the line's port 25 is "
+        "closed or its address is distrusted.",
         "relay",
         "direct",
     ),
@@ -230,7 +257,8 @@ VARIABLES: tuple[Variable, ...] = (
                 Key(
                     "spf",
                     values.SPF,
-                    "What the relay must have in your SPF record, as its provider says. Needed when `mail_outbound` is `relay`.",
+                    "What the relay must have in your SPF record, as its provider says. "
+                    "Needed when `mail_outbound` is `relay`.",
                     "include:isp.example",
                 ),
             ),
@@ -285,7 +313,7 @@ LATER: Mapping[str, str] = {
 # Old name -> name now. A renamed variable is refused with its new name, for at least a year.
 RENAMED: Mapping[str, str] = {}
 
-# Variables that begin so are the site's: one that is not known here is a slip of the pen. Names of roles must not begin so.
+# Variables that begin so are the site's: one that is not known here is a slip of the pen.
 PREFIXES = ("mail_", "dns_", "backup_")
 
 # All of it, as if the variables were the keys of one entry.

@@ -1,4 +1,4 @@
-"""What one value may be. Each parser takes what a person wrote and returns it in normal form, or raises `BadValueError`."""
+"""What one value may be. A parser takes what a person wrote and gives it in normal form, or raises `BadValueError`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def parse_domain(raw: Any, example: str = "hearth.example") -> str:
         raise BadValueError("this is not a bare name", f"write only the name, such as {example}")
     labels = name.split(".")
     if len(labels) < 2:
-        raise BadValueError("a domain has at least two parts with a dot between", f"write it in full, such as {example}")
+        raise BadValueError(
+            "a domain has at least two parts with a dot between", f"write it in full, such as {example}"
+        )
     if len(name) > 253:
         raise BadValueError(f"a domain has at most 253 characters, this one {len(name)}", "use a shorter one")
     for label in labels:
@@ -89,7 +91,8 @@ def parse_domain(raw: Any, example: str = "hearth.example") -> str:
             raise BadValueError("a part between two dots has at most 63 characters", "use a shorter one")
         if not _LABEL.fullmatch(label):
             raise BadValueError(
-                f'"{label}" is no part of a domain: only a-z, 0-9 and, not at an end, the hyphen', f"write it like {example}"
+                f'"{label}" is no part of a domain: only a-z, 0-9 and, not at an end, the hyphen',
+                f"write it like {example}",
             )
         if label.startswith("xn--"):
             try:
@@ -141,7 +144,9 @@ def parse_url(raw: Any) -> str:
     if "@" in parts.netloc:
         raise BadValueError("there is a login in it", "write the credentials under their own keys", hide=True)
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise BadValueError("there is more than host and port", f"write only these, like {example}", hide=bool(parts.query))
+        raise BadValueError(
+            "there is more than host and port", f"write only these, like {example}", hide=bool(parts.query)
+        )
     return url.rstrip("/")
 
 
@@ -151,7 +156,8 @@ def parse_url(raw: Any) -> str:
 # auth_username_chars takes no others; a hyphen in front is refused by Postfix (allow_min_user).
 _OWN_LOCAL = re.compile(r"[a-z0-9_][a-z0-9._-]*")
 _ALIAS_LOCAL = re.compile(r"[a-z0-9_][a-z0-9._+-]*")
-# What others may be called (RFC 5321 4.1.2 without quoting); `!`, `%`, `#`, `|` and the backquote mean something to mail servers.
+# What others may be called (RFC 5321 4.1.2 without quoting); `!`, `%`, `#`, `|` and the backquote mean something to
+# mail servers.
 _FOREIGN_LOCAL = re.compile(r"[A-Za-z0-9_&'*+./=?^{}~$-]+")
 
 
@@ -175,7 +181,9 @@ def _split(raw: Any) -> tuple[str, str]:
     if len(local) > 64:
         raise BadValueError("the part before the @ has more than 64 characters (RFC 5321)", "use a shorter one")
     if local.startswith(".") or local.endswith(".") or ".." in local:
-        raise BadValueError("there is a dot at an end of the part before the @, or two side by side", f"write it like {example}")
+        raise BadValueError(
+            "there is a dot at an end of the part before the @, or two side by side", f"write it like {example}"
+        )
     return local, domain
 
 
@@ -211,10 +219,12 @@ def parse_alias(raw: Any) -> str:
 
 
 def parse_target(raw: Any) -> str:
-    """Take an address anywhere. Its local part stays as written: only its own server knows whether case matters (RFC 5321 2.4)."""
+    """Take an address anywhere. Its local part stays as written: only its server knows its case (RFC 5321 2.4)."""
     local, domain = _split(raw)
     if not _FOREIGN_LOCAL.fullmatch(local):
-        raise BadValueError("there is a character before the @ that mail servers read as an instruction", "use another address")
+        raise BadValueError(
+            "there is a character before the @ that mail servers read as an instruction", "use another address"
+        )
     return f"{local}@{_domain_part(domain)}"
 
 
@@ -238,7 +248,9 @@ def parse_quota(raw: Any) -> int:
     """Take a quota in bytes; 0: no limit."""
     size = parse_bytes(raw, "5G")
     if 0 < size < 64 * 1024:
-        raise BadValueError(f"{size} bytes hold not even one mail", "write a unit, such as 500M or 5G, or 0 for no limit")
+        raise BadValueError(
+            f"{size} bytes hold not even one mail", "write a unit, such as 500M or 5G, or 0 for no limit"
+        )
     if size >= 2**62:
         raise BadValueError("this is more than any disk holds", "write a smaller size, or 0 for no limit")
     return size
@@ -265,15 +277,15 @@ def parse_port(raw: Any) -> int:
     return int(raw)
 
 
-def seconds(low: int, high: int) -> Callable[[Any], int]:
-    """Make a parser of whole seconds between two bounds."""
+def seconds(low: int, high: int) -> Kind:
+    """Make the kind of whole seconds between two bounds."""
 
     def parse(raw: Any) -> int:
         if isinstance(raw, bool) or not isinstance(raw, int) or not low <= raw <= high:
             raise BadValueError("this is no number of seconds that can be used", f"write one from {low} to {high}")
         return int(raw)
 
-    return parse
+    return Kind("seconds", parse)
 
 
 def parse_network(raw: Any) -> str:
@@ -286,27 +298,31 @@ def parse_network(raw: Any) -> str:
         raise BadValueError("this is no network", f"write it like {example} or fd00:1::/64") from None
     network = interface.network
     if network.network_address != interface.ip:
-        raise BadValueError("this is an address inside a network", f"write {network}, or {interface.ip} for one computer")
+        raise BadValueError(
+            "this is an address inside a network", f"write {network}, or {interface.ip} for one computer"
+        )
     if network.prefixlen < (8 if network.version == 4 else 7):
-        raise BadValueError("this is a large part of the world", "write the network of your home; mail_access takes world")
+        raise BadValueError(
+            "this is a large part of the world", "write the network of your home; mail_access takes world"
+        )
     return str(network)
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
-def choice(*words: str, later: tuple[str, ...] = ()) -> Callable[[Any], str]:
-    """Make a parser of one of some words; those of `later` are planned, not there."""
+def choice(*words: str, later: tuple[str, ...] = ()) -> Kind:
+    """Make the kind of one of some words; those of `later` are planned, not there."""
+    allowed = f"write {', '.join(words[:-1])} or {words[-1]}"
 
     def parse(raw: Any) -> str:
-        allowed = f"write {', '.join(words[:-1])} or {words[-1]}"
         if isinstance(raw, str) and raw in later:
             raise BadValueError("this is not supported yet", allowed)
         if isinstance(raw, str) and raw in words:
             return str(raw)
-        raise BadValueError("this word is not known here", allowed)
+        raise BadValueError("this is none of the words that can stand here", allowed)
 
-    return parse
+    return Kind(", ".join(f"`{word}`" for word in words), parse)
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -329,7 +345,9 @@ def _one_line(text: str) -> str:
     if not text:
         raise BadValueError("this is empty", "write a value, or take the line out")
     if any(unicodedata.category(c) == "Cc" for c in text):
-        raise BadValueError("there is a line break or another control character in it", "write it on one line, in quotes")
+        raise BadValueError(
+            "there is a line break or another control character in it", "write it on one line, in quotes"
+        )
     if text != text.strip():
         raise BadValueError("it begins or ends with a space", "take the space away")
     return text
@@ -380,10 +398,11 @@ def parse_spf(raw: Any) -> str:
 PLACEHOLDER = "change-me"
 MIN_PASSWORD = 10
 # Tried first by whoever guesses. Longer lists are a matter for a tool that knows the leaks.
-_GUESSED_FIRST = frozenset(
-    "1234567890 0123456789 0987654321 12345678910 qwertyuiop qwertz123456 1q2w3e4r5t 1qaz2wsx3edc password12 password123 password1234 "
-    "passwort123 iloveyou123 letmein1234 welcome1234 administrator changeme123 abcdefghij abcdefghijk".split()
+_GUESSED_FIRST_WORDS = (
+    "1234567890 0123456789 0987654321 12345678910 qwertyuiop qwertz123456 1q2w3e4r5t 1qaz2wsx3edc password12 "
+    "password123 password1234 passwort123 iloveyou123 letmein1234 welcome1234 administrator abcdefghij abcdefghijk"
 )
+_GUESSED_FIRST = frozenset(_GUESSED_FIRST_WORDS.split())
 
 
 def _secret(raw: Any) -> str:
@@ -403,11 +422,12 @@ def parse_secret(raw: Any) -> str:
 
 
 def parse_password(raw: Any) -> str:
-    """Take a password for a mailbox, in Unicode's form C: two keyboards may send the same letter in two ways (RFC 8265 4.2)."""
+    """Take a password for a mailbox, in Unicode's form C: keyboards send one letter in two ways (RFC 8265 4.2)."""
     password = unicodedata.normalize("NFC", _secret(raw))
     if len(password) < MIN_PASSWORD:
         raise BadValueError(
-            f"it has fewer than {MIN_PASSWORD} characters, and the whole world may try it", "use four words, or more characters"
+            f"it has fewer than {MIN_PASSWORD} characters, and the whole world may try it",
+            "use four words, or more characters",
         )
     if len(set(password)) < 5 or password.lower() in _GUESSED_FIRST:
         raise BadValueError("it is among the first that anybody tries", "use four words that do not belong together")
@@ -424,12 +444,18 @@ _CRYPT = {
 }
 _ARGON2 = re.compile(r"\$argon2(id|i)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 _PBKDF2 = re.compile(r"\$1\$[^$:\s]{1,64}\$\d+\$[0-9a-f]{40}")
-_SCHEME_CRYPT = {"SHA512-CRYPT": ("$6$",), "SHA256-CRYPT": ("$5$",), "BLF-CRYPT": ("$2",), "CRYPT": ("$6$", "$5$", "$y$", "$2")}
+_SCHEME_CRYPT = {
+    "SHA512-CRYPT": ("$6$",),
+    "SHA256-CRYPT": ("$5$",),
+    "BLF-CRYPT": ("$2",),
+    "CRYPT": ("$6$", "$5$", "$y$", "$2"),
+}
 
-_WEAK_SCHEMES = frozenset(
-    "PLAIN CLEAR CLEARTEXT PLAIN-MD5 LDAP-MD5 MD5 MD5-CRYPT SMD5 CRAM-MD5 DIGEST-MD5 DES-CRYPT LANMAN NTLM OTP RPA SKEY PLAIN-TRUNC "
-    "SHA SHA1 SSHA SHA256 SSHA256 SHA512 SSHA512 SCRAM-SHA-1 SCRAM-SHA-256".split()
+_WEAK_SCHEMES_WORDS = (
+    "PLAIN CLEAR CLEARTEXT PLAIN-MD5 PLAIN-TRUNC LDAP-MD5 MD5 MD5-CRYPT SMD5 CRAM-MD5 DIGEST-MD5 DES-CRYPT LANMAN "
+    "NTLM OTP RPA SKEY SHA SHA1 SSHA SHA256 SSHA256 SHA512 SSHA512 SCRAM-SHA-1 SCRAM-SHA-256"
 )
+_WEAK_SCHEMES = frozenset(_WEAK_SCHEMES_WORDS.split())
 
 
 def parse_hash(raw: Any) -> str:
@@ -437,7 +463,9 @@ def parse_hash(raw: Any) -> str:
 
     Only schemes that cost a guesser something are taken, and only whole hashes: half of one locks its user out.
     """
-    way_out = "make one with: doveadm pw -s SHA512-CRYPT (or: openssl passwd -6), and copy the whole line in single quotes"
+    way_out = (
+        "make one with: doveadm pw -s SHA512-CRYPT (or: openssl passwd -6), and copy the whole line in single quotes"
+    )
     if not isinstance(raw, str):
         raise BadValueError("this is no hash", way_out)
     written = str(raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -176,13 +177,16 @@ def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderErro
         text = " ".join(str(getattr(response, "text", "")).split())[:200]
         answer = f"it answers HTTP {status}: {text}" if text else f"it answers HTTP {status}"
     else:
-        answer = f"{type(error).__name__}: {error}".split("\n")[0][:300]
+        # requests wraps the reason ("connection refused") in two layers of its own objects.
+        reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", str(error).split("\n")[0])
+        answer = f"{type(error).__name__}: {reason}"[:300]
         if "unauthorized" in answer.lower():
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
     if isinstance(error, LookupError):
         answer = str(error.args[0])
         default = "Create the zone there, or correct `dns` of the domain in mail_domains."
+    answer = answer if answer.endswith(".") else f"{answer}."
     way_out = advice.get(status, default) if status else default
     return ProviderError(config.name, zone, answer, way_out.replace("<name>", config.name))
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from hearthmail.ddns.errors import ConfigError
 from hearthmail.ddns.providers.spec import ProviderSpec
 
+_OPTIONAL: dict[str, Any] = {"server_id": "localhost", "timeout": 5}
+
 
 class _Document:
     """Stands for an HTTP answer of which the JSON document was changed."""
@@ -64,6 +66,8 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
     """
     from octodns_powerdns import PowerDnsProvider
 
+    options = {**_OPTIONAL, **options}
+
     # octodns-powerdns has no types.
     class ExactProvider(PowerDnsProvider):  # type: ignore[misc]
         held: dict[tuple[str, str], list[dict[str, Any]]]
@@ -91,8 +95,8 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
         port=url.port or (443 if url.scheme == "https" else 80),
         scheme=url.scheme,
         api_key=options["api_key"],
-        server_id=options.get("server_id", "localhost"),
-        timeout=float(options.get("timeout", 5)),
+        server_id=options["server_id"],
+        timeout=float(options["timeout"]),
         # Lua records are not ours: without this, octodns-powerdns asks the server for its whole configuration.
         enable_dynamic=False,
     )
@@ -101,6 +105,7 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
 SPEC = ProviderSpec(
     type="powerdns",
     required=("url", "api_key"),
+    optional=_OPTIONAL,
     make=make,
     explain={
         401: "The API key is not accepted: correct dns_providers.<name>.api_key.",

@@ -1,0 +1,79 @@
+"""The line gets another address while mail is on its way: the DNS follows, nothing is lost, nothing arrives twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.flow import lab
+from tests.flow.lab import ALICE, HANAKO
+
+ADDRESSES = ("198.51.100.23", "198.51.100.24")
+PREFIXES = ("2001:db8:78::/64", "2001:db8:79::/64")
+
+
+def moved_at() -> float:
+    """Tell when the router got its present address, in seconds since 1970."""
+    return lab.path_of("hearth-router", "/etc/lab-wan-address").stat().st_mtime
+
+
+def test_the_address_moves_while_mail_is_on_its_way(capsys: pytest.CaptureFixture[str]) -> None:
+    new = next(address for address in ADDRESSES if address != lab.wan_address())
+    writes = lab.provider_writes()
+    others = [line for line in lab.provider_zone("hearth.example") if lab.MAIL_NAME not in line.split("\t")[0]]
+    tokens = []
+    with ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(lab.move, wan_address=new)
+        while not moving.done():
+            tokens.append(lab.submit_at_peer(lab.message(ALICE, HANAKO)))
+        moving.result()
+    # Its DNS is wrong now: this one finds nobody at home.
+    tokens.append(lab.submit_at_peer(lab.message(ALICE, HANAKO)))
+    lab.wait_for(lambda: lab.published(lab.MAIL_NAME) == [new], 90, f"A of {lab.MAIL_NAME} being {new}")
+    seconds = time.time() - moved_at()
+    tokens.append(lab.submit_at_peer(lab.message(ALICE, HANAKO)))
+    with capsys.disabled():
+        print(f"\nThe provider's servers answered with the new address {seconds:.1f} s after the line had got it.")
+
+    for token in tokens:
+        lab.wait_for_mail(HANAKO, token, timeout=120)
+    assert lab.provider_writes() - writes == 1, "one change, one write"
+    after = [line for line in lab.provider_zone("hearth.example") if lab.MAIL_NAME not in line.split("\t")[0]]
+    assert after == others
+
+
+def test_mail_goes_out_from_the_new_address() -> None:
+    here = lab.wan_address()
+    lab.wait_for(lambda: lab.resolve("hearth-peer", lab.MAIL_NAME) == [here], 120, "the world knowing the new address")
+    got = lab.wait_for_mail(ALICE, lab.submit(lab.message(HANAKO, ALICE), "hearth-roamer"))
+    assert f"[{here}]" in " ".join(got.get_all("Received", []))
+    assert got["Received-SPF"].startswith("pass"), got["Received-SPF"]
+
+
+@pytest.fixture
+def new_prefix() -> Iterator[str]:
+    """Move the home to another IPv6 prefix, with the router closed for it; gives the first part of its addresses."""
+    prefix = next(one for one in PREFIXES if not lab.home_ipv6().startswith(one.removesuffix(":/64")))
+    lab.run("hearth-router", "nft", "add", "table", "inet", "closed")
+    chain = "{ type filter hook forward priority -10; }"
+    lab.run("hearth-router", "nft", "add", "chain", "inet", "closed", "forward", chain)
+    rule = ["iifname", "wan", "meta", "nfproto", "ipv6", "tcp", "dport", "25", "reject", "with", "tcp", "reset"]
+    lab.run("hearth-router", "nft", "add", "rule", "inet", "closed", "forward", *rule)
+    lab.move(lan_prefix=prefix)
+    yield prefix.removesuffix(":/64")
+    lab.run("hearth-router", "nft", "destroy", "table", "inet", "closed")
+
+
+def test_aaaa_follows_the_prefix_only_after_the_world_came_in(new_prefix: str) -> None:
+    lab.wait_for(lambda: lab.home_ipv6().startswith(new_prefix), 30, "the box having an address of the new prefix")
+    here = lab.home_ipv6()
+    lab.run("hearth-home", "systemctl", "start", "hearth-ddns.service")
+    lab.wait_for(lambda: lab.published(lab.MAIL_NAME, "AAAA") == [], 60, "the old AAAA being gone")
+
+    lab.run("hearth-router", "nft", "delete", "table", "inet", "closed")
+    lab.run("hearth-home", "hearth-ddns", "apply")
+    lab.wait_for(lambda: lab.published(lab.MAIL_NAME, "AAAA") == [here], 60, f"AAAA being {here}")
+    lab.wait_for_mail(HANAKO, lab.submit_at_peer(lab.message(ALICE, HANAKO)), timeout=60)

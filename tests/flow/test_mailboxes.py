@@ -1,0 +1,123 @@
+"""Who gets what: users, aliases, plus-addresses, the second domain, filters. All inside the home."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Iterator
+from typing import IO
+
+import pytest
+
+from tests.flow import lab
+from tests.flow.lab import ALICE, HANA, HANAKO, TARO
+
+
+def test_from_user_to_user() -> None:
+    token = lab.submit(lab.message(HANAKO, TARO))
+    lab.wait_for_mail(TARO, token)
+    assert lab.count(HANAKO, token) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "users"),
+    [
+        ("info@hearth.example", [HANAKO]),
+        ("sales@hearth.example", [HANAKO, TARO]),
+        ("contact@second.example", [HANAKO]),
+        ("hana@second.example", [HANA]),
+        ("hanako+shop@hearth.example", [HANAKO]),
+        ("info+shop@hearth.example", [HANAKO]),
+        ("Hanako@Hearth.Example", [HANAKO]),
+        ("postmaster@second.example", [HANAKO]),
+    ],
+)
+def test_who_gets_it(address: str, users: list[str]) -> None:
+    token = lab.submit_at_peer(lab.message(ALICE, address))
+    for user in users:
+        lab.wait_for_mail(user, token)
+    others = {HANAKO, TARO, HANA} - set(users)
+    assert {user: lab.count(user, token) for user in others} == dict.fromkeys(others, 0)
+
+
+def test_twice_addressed_arrives_once() -> None:
+    # hanako is in the alias too: one copy is enough.
+    mail = lab.message(ALICE, HANAKO, "sales@hearth.example", "hanako+shop@hearth.example")
+    token = lab.submit_at_peer(mail)
+    lab.wait_for_mail(TARO, token)
+    lab.wait_for_mail(HANAKO, token)
+
+
+def test_folders_are_there_by_their_meaning() -> None:
+    with lab.inbox(TARO) as session:
+        special = {flag for flags, _, _ in session.list_folders() for flag in flags}
+    assert {b"\\Drafts", b"\\Sent", b"\\Archive", b"\\Junk", b"\\Trash"} <= special
+
+
+def test_login_does_not_care_about_capitals() -> None:
+    lab.imap("hearth-pc", "Hanako@Hearth.Example", password="hanako-secret").logout()
+
+
+class Sieve:
+    """As much of a ManageSieve client (RFC 5804) as these tests need."""
+
+    def __init__(self, machine: str, user: str) -> None:
+        """Connect from a machine, encrypt, log in."""
+        self.socket = lab.connect(machine, lab.MAIL_NAME, 4190)
+        self.lines: IO[bytes] = self.socket.makefile("rb")
+        self.answer()
+        self.command("STARTTLS")
+        self.socket = lab.tls().wrap_socket(self.socket, server_hostname=lab.MAIL_NAME)
+        assert isinstance(self.socket, ssl.SSLSocket)
+        self.lines = self.socket.makefile("rb")
+        self.answer()
+        word = base64.b64encode(f"\0{user}\0{lab.lab_password(user)}".encode()).decode()
+        self.command(f'AUTHENTICATE "PLAIN" "{word}"')
+
+    def answer(self) -> str:
+        """Read up to the line that ends an answer."""
+        said = ""
+        while True:
+            line = self.lines.readline().decode()
+            said += line
+            if not line or line.startswith(("OK", "NO", "BYE")):
+                assert line.startswith("OK"), said
+                return said
+
+    def command(self, text: str) -> str:
+        """Send a command; it has to succeed."""
+        self.socket.sendall(text.encode() + b"\r\n")
+        return self.answer()
+
+    def put(self, name: str, script: str) -> None:
+        """Store a script and put it into force."""
+        self.command(f'PUTSCRIPT "{name}" {{{len(script.encode())}+}}\r\n{script}')
+        self.command(f'SETACTIVE "{name}"')
+
+
+@pytest.fixture
+def taros_sieve() -> Iterator[Sieve]:
+    """Be logged in as taro; his script is gone afterwards."""
+    sieve = Sieve("hearth-pc", TARO)
+    yield sieve
+    sieve.command('SETACTIVE ""')
+    sieve.command('DELETESCRIPT "test"')
+
+
+def test_a_filter_sorts_mail(taros_sieve: Sieve) -> None:
+    taros_sieve.put(
+        "test",
+        'require ["fileinto", "mailbox"];\n'
+        'if header :contains "subject" "for the shelf" { fileinto :create "Shelf"; }\n',
+    )
+    token = lab.submit_at_peer(lab.message(ALICE, TARO, subject="One for the shelf"))
+    lab.wait_for(lambda: lab.count(TARO, token), 30, "the message that the filter sorts")
+    lab.wait_for_mail(TARO, token, folder="Shelf")
+
+
+def test_what_a_filter_forwards_is_believed(taros_sieve: Sieve) -> None:
+    taros_sieve.put("test", 'require ["copy"];\nredirect :copy "bob@peer.example";\n')
+    token = lab.submit_at_peer(lab.message(ALICE, TARO))
+    lab.wait_for_mail(TARO, token)
+    got = lab.wait_for_mail(lab.BOB, token)
+    assert got["Received-SPF"].startswith("pass"), got["Received-SPF"]

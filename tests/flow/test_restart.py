@@ -1,0 +1,87 @@
+"""The box is switched off and on, at another address than before: everything comes back, nothing is lost."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.flow import lab
+from tests.flow.lab import ALICE, HANAKO, TARO
+
+
+class Before:
+    """What there was when the box went down."""
+
+    def __init__(self) -> None:
+        """Fill a mailbox and the queue, then restart the box, with mail for it on its way."""
+        self.read = lab.submit(lab.message(TARO, HANAKO))
+        lab.wait_for_mail(HANAKO, self.read)
+        with lab.inbox(HANAKO, readonly=False) as session:
+            session.add_flags(lab.found(session, self.read), [b"\\Seen", b"\\Flagged"])
+        lab.port25("blocked")
+        self.queued = lab.submit(lab.message(HANAKO, ALICE))
+        self.queue = lab.wait_for(lambda: self.to_alice(), 30, "a message for the peer in the queue")
+        self.arriving = []
+        with ThreadPoolExecutor(1) as pool:
+            restarting = pool.submit(lab.restart, "hearth-home")
+            while not restarting.done():
+                self.arriving.append(lab.submit_at_peer(lab.message(ALICE, HANAKO)))
+            restarting.result()
+        # The line has changed once more; the lab is back where it began.
+        lab.move(wan_address="198.51.100.10", lan_prefix="2001:db8:77::/64")
+        lab.wait_for(lambda: lab.opens("hearth-pc", lab.HOME_LAN, 993), 60, "the box serving mail again")
+
+    @staticmethod
+    def to_alice() -> list[dict[str, Any]]:
+        """List what waits for the peer."""
+        return [
+            one for one in lab.queue() if one["queue_name"] == "deferred" and one["recipients"][0]["address"] == ALICE
+        ]
+
+
+@pytest.fixture(scope="module")
+def before() -> Before:
+    """Restart the box, once for all tests here."""
+    return Before()
+
+
+def test_everything_runs_again(before: Before) -> None:
+    state = lab.run("hearth-home", "systemctl", "is-system-running", "--wait", check=False).stdout.strip()
+    failed = lab.out("hearth-home", "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+    assert (state, failed) == ("running", "")
+    for unit in ("postfix", "dovecot", "unbound", "hearth-firewall", "hearth-ddns.timer"):
+        assert lab.out("hearth-home", "systemctl", "is-active", unit) == "active"
+
+
+def test_the_firewall_is_closed_again(before: Before) -> None:
+    assert "policy drop" in lab.out("hearth-home", "nft", "list", "table", "inet", "hearthmail")
+
+
+def test_mailboxes_are_as_they_were(before: Before) -> None:
+    lab.wait_for_flags(HANAKO, before.read, {b"\\Seen", b"\\Flagged"}, "hearth-pc")
+
+
+def test_the_dns_follows(before: Before) -> None:
+    here = lab.wan_address()
+    lab.wait_for(lambda: lab.published(lab.MAIL_NAME) == [here], 90, f"A of {lab.MAIL_NAME} being {here}")
+
+
+def test_the_queue_is_kept_and_leaves(before: Before) -> None:
+    assert {one["queue_id"] for one in before.to_alice()} == {one["queue_id"] for one in before.queue}
+    lab.port25("open")
+    lab.run("hearth-home", "postqueue", "-f")
+    lab.wait_for_mail(ALICE, before.queued, timeout=60)
+
+
+def test_what_came_meanwhile_arrives(before: Before) -> None:
+    for token in before.arriving:
+        lab.wait_for_mail(HANAKO, token, timeout=120)
+
+
+def test_mail_flows(before: Before) -> None:
+    here = lab.wan_address()
+    lab.wait_for(lambda: lab.resolve("hearth-roamer", lab.MAIL_NAME) == [here], 120, "the world knowing the address")
+    lab.wait_for_mail(HANAKO, lab.submit_at_peer(lab.message(ALICE, HANAKO)), timeout=60)
+    lab.wait_for_mail(ALICE, lab.submit(lab.message(HANAKO, ALICE), "hearth-roamer"), timeout=60)

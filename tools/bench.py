@@ -1,0 +1,221 @@
+"""`make bench`: the numbers of docs/performance.md, as a table and as build/bench.json.
+
+It throws the home box away and starts with a bare one. Usage: bench.py [--moves N] [--messages N] [--only WORD ...];
+the words are deploy, memory, mail, dns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.flow import lab
+
+SESSIONS = 20
+MESSAGE_SIZE = 10_000
+# Ten mailboxes of their own, so that nobody's mail is in the way.
+BENCH_USERS = [f"bench{number}@hearth.example" for number in range(10)]
+UNITS = {
+    "trixie": ("postfix", "dovecot", "unbound"),
+    "bookworm": ("postfix@-", "dovecot", "unbound"),
+}
+
+# Runs on the box: sums up the proportional share of memory of each service's processes, in KiB.
+PSS = r"""
+import json, pathlib, subprocess, sys
+sums = {}
+for unit in sys.argv[1:]:
+    command = ["systemctl", "show", "-P", "ControlGroup", unit]
+    group = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    files = pathlib.Path("/sys/fs/cgroup" + group).rglob("cgroup.procs")
+    pids = [pid for file in files for pid in file.read_text().split()]
+    lines = [line for pid in pids for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    sums[unit] = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+print(json.dumps(sums))
+"""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One measured number."""
+
+    what: str
+    value: float
+    unit: str
+    goal: str = ""
+    note: str = ""
+
+
+def say(text: str) -> None:
+    """Tell what goes on: a bench is long."""
+    print(f"   {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def deploy(_: argparse.Namespace) -> list[Number]:
+    """Measure the first run on a bare box, and the second that has nothing to do."""
+    say("a bare box in the place of the old one")
+    lab.playbook("molecule/shared/home.yml")
+    lab.forget()
+    say("site.yml on the bare box")
+    start = time.monotonic()
+    lab.playbook("playbooks/site.yml")
+    first = time.monotonic() - start
+    token = lab.submit_at_peer(lab.message(lab.ALICE, lab.HANAKO))
+    lab.wait_for_mail(lab.HANAKO, token, timeout=120)
+    to_mail = time.monotonic() - start
+    say("site.yml once more")
+    start = time.monotonic()
+    again = lab.playbook("playbooks/site.yml")
+    second = time.monotonic() - start
+    counts = lab.recap(again)
+    return [
+        Number("bare box to the end of site.yml", first, "s", "<= 90", "packages in the proxy's cache"),
+        Number("bare box to the first mail from the world in a mailbox", to_mail, "s", "<= 90"),
+        Number("second run", second, "s", "<= 20"),
+        Number("second run, tasks done on the box", counts["ok"], "tasks", "<= 60"),
+        Number("second run, changes", counts["changed"], "", "0"),
+    ]
+
+
+def memory(_: argparse.Namespace) -> list[Number]:
+    """Measure the memory of the idle services."""
+    say("memory of the services, each newly started")
+    units = UNITS[lab.RELEASE]
+    lab.run("hearth-home", "systemctl", "restart", *units)
+    lab.wait_for(lambda: lab.opens("hearth-pc", lab.HOME_LAN, 993), 30, "the services being back")
+    # One of each kind of session has been served, then all are idle.
+    lab.wait_for_mail(lab.HANAKO, lab.submit_at_peer(lab.message(lab.ALICE, lab.HANAKO)), timeout=120)
+    lab.pop3("hearth-pc", lab.HANAKO).quit()
+    sums = json.loads(lab.out("hearth-home", "python3", "-c", PSS, *units))
+    numbers = [Number(f"memory of {unit}, idle", kib / 1024, "MiB PSS") for unit, kib in sums.items()]
+    total = sum(sums.values()) / 1024
+    return [*numbers, Number("memory of all services, idle", total, "MiB PSS", "<= 250", "the agent runs by a timer")]
+
+
+def waiting(users: list[str]) -> int:
+    """Count the messages in the Maildirs of the bench's users."""
+    return sum(
+        len(os.listdir(path))  # noqa: PTH208 -- counted ten times a second, in folders of thousands
+        for user in users
+        if (path := lab.path_of("hearth-home", f"{lab.maildir(user)}/new")).is_dir()
+    )
+
+
+def send(users: list[str], messages: int) -> float:
+    """Send to the users in turn, in several sessions at once; give the seconds until all is in the Maildirs."""
+    body = ("x" * 70 + "\r\n") * (MESSAGE_SIZE // 72)
+    share = messages // SESSIONS
+
+    def session(number: int) -> None:
+        with lab.smtp("hearth-roamer", lab.wan_address()) as client:
+            for count in range(share):
+                user = users[(number * share + count) % len(users)]
+                head = f"From: {lab.ALICE}\r\nTo: {user}\r\nMessage-ID: <{lab.new_token()}@peer.example>\r\n\r\n"
+                client.sendmail(lab.ALICE, [user], head + body)
+
+    before = waiting(users)
+    start = time.monotonic()
+    with ThreadPoolExecutor(SESSIONS) as pool:
+        list(pool.map(session, range(SESSIONS)))
+    lab.wait_for(lambda: waiting(users) - before >= share * SESSIONS, 600, "all messages being in the Maildirs")
+    return time.monotonic() - start
+
+
+def deferred() -> int:
+    """Count the deliveries which were put off, in the log of the box."""
+    log = lab.out("hearth-home", "journalctl", "--no-pager", "-o", "cat", "-t", "postfix/lmtp")
+    return log.count("status=deferred")
+
+
+def mail(options: argparse.Namespace) -> list[Number]:
+    """Measure how many messages a second reach the mailboxes."""
+    say("ten users for the bench")
+    users = [{"address": user, "password": f"{user.partition('@')[0]}-secret"} for user in BENCH_USERS]
+    kept = [{"address": user, "password": lab.lab_password(user)} for user in (lab.HANAKO, lab.TARO)]
+    extra = {"mail_users": kept + users}
+    lab.playbook("playbooks/site.yml", "--tags", "dovecot,postfix", extra=extra)
+    numbers = []
+    try:
+        # Logins and folders that are made at the first delivery are no part of it.
+        send(BENCH_USERS, 10 * SESSIONS)
+        before = deferred()
+        for title, some in (("one mailbox", BENCH_USERS[:1]), ("ten mailboxes", BENCH_USERS)):
+            say(f"{options.messages} messages into {title}")
+            seconds = send(some, options.messages)
+            numbers.append(Number(f"messages into {title}", options.messages / seconds, "/s", "about 273"))
+        numbers.append(Number("deliveries put off meanwhile", deferred() - before, "", "0"))
+    finally:
+        lab.playbook("playbooks/site.yml", "--tags", "dovecot,postfix")
+        lab.run("hearth-home", "sh", "-c", "rm -rf /var/vmail/hearth.example/bench*")
+    return numbers
+
+
+def move_once() -> float:
+    """Give the line another address; give the seconds until the provider's servers answer with it."""
+    new = next(one for one in ("198.51.100.23", "198.51.100.24") if one != lab.wan_address())
+    lab.move(wan_address=new)
+    lab.wait_for(lambda: lab.published(lab.MAIL_NAME) == [new], 120, f"A being {new}")
+    return time.time() - lab.path_of("hearth-router", "/etc/lab-wan-address").stat().st_mtime
+
+
+def names(options: argparse.Namespace) -> list[Number]:
+    """Measure how long the provider's servers answer wrong after the line has got another address."""
+    seconds = []
+    for turn in range(options.moves):
+        say(f"move {turn + 1} of {options.moves}")
+        seconds.append(move_once())
+    lab.move(wan_address="198.51.100.10")
+    seconds.sort()
+    p95 = seconds[round(0.95 * (len(seconds) - 1))]
+    note = f"{options.moves} moves, box behind NAT"
+    return [
+        Number("right answer after an address change, half of them", statistics.median(seconds), "s", "", note),
+        Number("right answer after an address change, 95 %", p95, "s", "<= 15", note),
+    ]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Number]]] = {
+    "deploy": deploy,
+    "memory": memory,
+    "mail": mail,
+    "dns": names,
+}
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="Measure; see docs/performance.md.")
+    parser.add_argument("--moves", type=int, default=10, help="address changes (default: %(default)s)")
+    parser.add_argument(
+        "--messages", type=int, default=2000, help="messages for each mail bench (default: %(default)s)"
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
+    options = parser.parse_args()
+    numbers: list[Number] = []
+    for part in options.only:
+        print(f"== {part}", flush=True)
+        numbers += PARTS[part](options)
+    print()
+    print(f"| {'what':56} | {'measured':>16} | {'goal':>9} |\n|{'-' * 58}|{'-' * 17}:|{'-' * 10}:|")
+    for number in numbers:
+        value = f"{number.value:.1f}".removesuffix(".0") + f" {number.unit}"
+        print(f"| {number.what:56} | {value.strip():>16} | {number.goal:>9} |")
+    lab.BUILD.mkdir(exist_ok=True)
+    result = {"release": lab.RELEASE, "processors": os.cpu_count(), "numbers": [asdict(number) for number in numbers]}
+    (lab.BUILD / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print("\nWritten to build/bench.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
