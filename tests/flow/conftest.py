@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import testinfra
 from testinfra.host import Host
@@ -50,6 +52,20 @@ def deployed() -> None:
     listening = lab.out("hearth-home", "ss", "-ltnH", "sport = :25")
     if not listening:
         pytest.exit("hearth-home serves no mail yet: `make deploy` first", returncode=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def line_as_it_began(deployed: None) -> Iterator[None]:
+    """Leave the line as it was when the lab started, whatever a test has broken off at."""
+    yield
+    lab.restore_line()
+
+
+@pytest.fixture
+def world_has_only_ipv4() -> Iterator[None]:
+    """Let mail come in through the router's NAT only."""
+    with lab.world_without_ipv6():
+        yield
 
 
 @pytest.fixture(scope="session")

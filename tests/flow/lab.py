@@ -23,7 +23,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from email.message import EmailMessage, Message
+from email.message import EmailMessage
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,8 @@ ROUTER_LAN = "192.168.77.254"
 PROVIDER = "198.51.100.60"
 RESOLVER = "198.51.100.53"
 PEER = "198.51.100.80"
+# The line as it is when the lab starts.
+FIRST_WAN, FIRST_PREFIX = "198.51.100.10", "2001:db8:77::/64"
 
 MAIL_NAME = "mail.hearth.example"
 PEER_NAME = "mx.peer.example"
@@ -188,6 +190,19 @@ def home_ipv6() -> str:
     return good[0]
 
 
+@contextlib.contextmanager
+def world_without_ipv6() -> Iterator[None]:
+    """Let the router refuse mail from the world over IPv6, so that it has to come by the line's IPv4 address."""
+    empty = "add table inet flow_test; delete table inet flow_test;"
+    rule = 'iifname "wan" meta nfproto ipv6 tcp dport 25 reject with tcp reset'
+    chain = f"chain forward {{ type filter hook forward priority -10; {rule}; }}"
+    run("hearth-router", "nft", f"{empty} table inet flow_test {{ {chain}; }}")
+    try:
+        yield
+    finally:
+        run("hearth-router", "nft", empty)
+
+
 # --- Names ---------------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +240,12 @@ def published(name: str, kind: str = "A") -> list[str]:
     )
 
 
+def world_forgets(*zones: str) -> None:
+    """Empty the world's caches: where a test is about the change, not about how long others may remember."""
+    for zone in zones:
+        run("hearth-dns", "unbound-control", "flush_zone", zone)
+
+
 def provider_zone(zone: str) -> list[str]:
     """List a zone at the provider, without signatures and the serial number, which change by themselves."""
     lines = out("hearth-provider", "pdnsutil", "list-zone", zone).splitlines()
@@ -245,7 +266,7 @@ def last_trigger() -> float:
 
 def _seconds(span: str) -> float:
     """Read a span of time as systemd writes it (`1h 2min 3.5s`)."""
-    units = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800}
+    units = {"": 1, "us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800}
     words = [(word, word.rstrip("abcdefghijklmnopqrstuvwxyz")) for word in span.split()]
     return sum(float(number) * units[word[len(number) :]] for word, number in words if number)
 
@@ -388,7 +409,7 @@ def message(sender: str, *recipients: str, subject: str = "A flow test", body: s
     return mail
 
 
-def token_of(mail: Message) -> str:
+def token_of(mail: EmailMessage) -> str:
     """Give the word by which a message is found."""
     return str(mail["Message-ID"]).partition("@")[0].lstrip("<")
 
@@ -413,7 +434,7 @@ def count(user: str, token: str) -> int:
     return total
 
 
-def wait_for_mail(user: str, token: str, timeout: float = 30, folder: str = "INBOX") -> Message:
+def wait_for_mail(user: str, token: str, timeout: float = 30, folder: str = "INBOX") -> EmailMessage:
     """Wait until a message is in a mailbox, and give it; twice in it is an error."""
     with inbox(user, folder=folder) as session:
         uids = wait_for(lambda: found(session, token), timeout, f"message {token} in {folder} of {user}")
@@ -435,7 +456,9 @@ def wait_for_flags(user: str, token: str, flags: set[bytes], machine: str) -> No
         wait_for(same, 10, f"flags {flags} of message {token}, seen from {machine}")
 
 
-def submit(mail: Message, machine: str = "hearth-pc", user: str | None = None, port: int = 465, **more: Any) -> str:
+def submit(
+    mail: EmailMessage, machine: str = "hearth-pc", user: str | None = None, port: int = 465, **more: Any
+) -> str:
     """Submit a message at the home as a mail program does; gives its token."""
     sender = str(mail["From"])
     sender = sender.partition("<")[2].rstrip(">") or sender
@@ -445,7 +468,7 @@ def submit(mail: Message, machine: str = "hearth-pc", user: str | None = None, p
     return token_of(mail)
 
 
-def submit_at_peer(mail: Message, **more: Any) -> str:
+def submit_at_peer(mail: EmailMessage, **more: Any) -> str:
     """Submit a message at the foreign server as its own user, who logs in from the world; gives its token."""
     sender = str(mail["From"])
     with smtp("hearth-roamer", PEER_NAME, 587, user=sender.partition("@")[0]) as session:
@@ -520,3 +543,17 @@ def move(**where: str) -> None:
 def port25(state: str) -> None:
     """Block port 25 outwards at the router, or open it: blocked, open."""
     playbook("molecule/shared/port25.yml", extra={"port25": state})
+
+
+def restore_line() -> None:
+    """Put the line back to where it was when the lab started, as far as it is not there."""
+    blocked = out("hearth-router", "nft", "list", "set", "inet", "router", "blocked_ports")
+    if "elements" in blocked:
+        port25("open")
+    where = {}
+    if wan_address() != FIRST_WAN:
+        where["wan_address"] = FIRST_WAN
+    if not home_ipv6().startswith(FIRST_PREFIX.removesuffix(":/64")):
+        where["lan_prefix"] = FIRST_PREFIX
+    if where:
+        move(**where)

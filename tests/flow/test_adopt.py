@@ -18,13 +18,14 @@ def as_before() -> Iterator[None]:
     """Give the zone back to its owner, and take the domain off the box."""
     before = [line.split("\t") for line in lab.provider_zone(ZONE)]
     yield
+    # First the box lets go of the domain: until then its timer would heal what is given back. The mail server got no
+    # new domain: only the records were handed in.
+    lab.playbook("playbooks/dns.yml")
     for name, ttl, _, kind, value in before:
         if kind in ("MX", "TXT"):
             place = "@" if name == ZONE else name.removesuffix(f".{ZONE}")
             lab.run("hearth-provider", "pdnsutil", "replace-rrset", ZONE, place, kind, ttl, value)
     lab.run("hearth-provider", "pdnsutil", "rectify-zone", ZONE)
-    lab.playbook("playbooks/dns.yml")
-    # The mail server got no new domain: only the records were handed in.
     assert [line.split("\t") for line in lab.provider_zone(ZONE)] == before
 
 
@@ -45,10 +46,10 @@ def test_stops_and_shows_both() -> None:
     assert {zone: lab.provider_zone(zone) for zone in ZONES} == before, "something was written all the same"
 
 
-def test_stops_again() -> None:
-    done = lab.run("hearth-home", "hearth-ddns", "apply", check=False)
-    assert done.returncode == 3, done.stdout
-    assert lab.published(ZONE, "MX") == ["10 mx.provider.example."]
+def test_the_timer_does_not_go_on_by_itself() -> None:
+    before = lab.provider_zone(ZONE)
+    lab.run("hearth-home", "systemctl", "start", "hearth-ddns.service")
+    assert lab.provider_zone(ZONE) == before
 
 
 def test_goes_on_when_told_to() -> None:

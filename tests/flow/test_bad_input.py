@@ -130,11 +130,14 @@ def squatter() -> Iterator[str]:
     """Let another program hold the port of IMAP."""
     lab.run("hearth-home", "systemctl", "stop", "dovecot.socket", "dovecot.service", check=False)
     program = "import socket, signal; held = socket.create_server(('0.0.0.0', 143)); signal.pause()"
-    lab.run("hearth-home", "systemd-run", "--unit=flow-test-squatter", "/usr/bin/python3", "-c", program)
-    lab.wait_for(lambda: lab.out("hearth-home", "ss", "-ltnH", "sport = :143"), 10, "the program on port 143")
-    yield "python3"
-    lab.run("hearth-home", "systemctl", "stop", "flow-test-squatter")
-    lab.run("hearth-home", "systemctl", "start", "dovecot")
+    unit = "--unit=flow-test-squatter"
+    try:
+        lab.run("hearth-home", "systemd-run", "--collect", unit, "/usr/bin/python3", "-c", program)
+        lab.wait_for(lambda: lab.out("hearth-home", "ss", "-ltnH", "sport = :143"), 10, "the program on port 143")
+        yield "python3"
+    finally:
+        lab.run("hearth-home", "systemctl", "stop", "flow-test-squatter", check=False)
+        lab.run("hearth-home", "systemctl", "start", "dovecot")
     lab.wait_for(lambda: lab.opens("hearth-pc", lab.HOME_LAN, 993), 20, "Dovecot serving again")
 
 

@@ -75,6 +75,17 @@ def test_other_ports_are_closed_even_to_the_home(strangers_listen: list[int]) ->
     assert not reached
 
 
+def test_other_ports_are_closed_to_the_world(strangers_listen: list[int]) -> None:
+    # Of these the router lets in two, as a careless one would: there the box's own firewall has to hold.
+    reached = [
+        (address, port)
+        for address in (lab.wan_address(), lab.home_ipv6())
+        for port in {80, 443} & set(strangers_listen)
+        if lab.opens("hearth-roamer", address, port)
+    ]
+    assert not reached
+
+
 def test_what_others_filter_stays(home: Host) -> None:
     # As Docker's table does.
     home.check_output("nft add table inet others '{ chain forward { type filter hook forward priority 5; } ; }'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import dns.flags
 import dns.rcode
@@ -86,6 +87,28 @@ def test_the_resolver_validates(name: str, kind: str) -> None:
     answer = lab.ask("hearth-pc", lab.HOME_LAN, name, kind, dnssec=True)
     assert answer.rcode() == dns.rcode.NOERROR
     assert answer.flags & dns.flags.AD, f"{name} {kind} is not proven"
+
+
+@pytest.fixture
+def forged_zone() -> Iterator[str]:
+    """Let the parent of a zone name another key than the zone is signed with, as a forger's answers would look."""
+    zone, parent = "taken.example", "example"
+
+    def set_keys(*keys: str) -> None:
+        lab.run("hearth-dns", "pdnsutil", "replace-rrset", parent, "taken", "DS", "300", *keys)
+        lab.run("hearth-home", "unbound-control", "flush_zone", zone)
+
+    lines = lab.out("hearth-dns", "pdnsutil", "list-zone", parent).splitlines()
+    fields = [line.split("\t") for line in lines if line.count("\t") == 4]
+    keys = [value for name, _, _, kind, value in fields if (name, kind) == (zone, "DS")]
+    assert keys, "the lab's zones are not signed"
+    set_keys("1 13 2 " + "0" * 64)
+    yield zone
+    set_keys(*keys)
+
+
+def test_the_resolver_refuses_what_is_forged(forged_zone: str) -> None:
+    assert lab.ask("hearth-pc", lab.HOME_LAN, forged_zone, "MX").rcode() == dns.rcode.SERVFAIL
 
 
 def test_the_box_asks_its_own_resolver() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from email.message import Message
+from email.message import EmailMessage
 
 import pytest
 from testinfra.host import Host
@@ -13,21 +12,10 @@ from tests.flow import lab
 from tests.flow.lab import ALICE, HANAKO
 
 
-def hop_into_the_box(mail: Message) -> str:
+def hop_into_the_box(mail: EmailMessage) -> str:
     """Give the line that the box wrote when it took a message over, on one line."""
     lines = [re.sub(r"\s+", " ", line) for line in mail.get_all("Received", [])]
     return next(line for line in lines if f"by {lab.MAIL_NAME} (Postfix)" in line)
-
-
-@pytest.fixture
-def world_has_only_ipv4() -> Iterator[None]:
-    """Let the router refuse IPv6 from the world, so that mail has to come through its NAT."""
-    rule = ["iifname", "wan", "meta", "nfproto", "ipv6", "tcp", "dport", "25", "reject", "with", "tcp", "reset"]
-    lab.run("hearth-router", "nft", "insert", "rule", "inet", "router", "forward", *rule)
-    handles = lab.out("hearth-router", "nft", "--handle", "list", "chain", "inet", "router", "forward")
-    line = next(line for line in handles.splitlines() if "tcp reset" in line)
-    yield
-    lab.run("hearth-router", "nft", "delete", "rule", "inet", "router", "forward", "handle", line.split()[-1])
 
 
 def test_the_world_finds_the_box_by_mx() -> None:

@@ -40,7 +40,9 @@ def test_an_attachment_of_20_mb_comes_out_as_it_went_in() -> None:
         got = lab.wait_for_mail(user, token, timeout=60)
         (part,) = [part for part in got.walk() if part.get_filename()]
         assert part.get_filename() == "20 MB.bin"
-        assert hashlib.sha256(part.get_payload(decode=True)).digest() == hashlib.sha256(content).digest()
+        received = part.get_payload(decode=True)
+        assert isinstance(received, bytes)
+        assert hashlib.sha256(received).digest() == hashlib.sha256(content).digest()
 
 
 def test_names_in_any_script() -> None:

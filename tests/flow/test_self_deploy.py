@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import platform
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-import ansible_collections
 import pytest
 from packaging.requirements import Requirement
 
@@ -71,7 +71,7 @@ def packed(archive: Path) -> None:
         entry.uid = entry.gid = 0
         return None if skip else entry
 
-    collections = Path(ansible_collections.__path__[0])
+    collections = Path(importlib.import_module("ansible_collections").__path__[0])
     with tarfile.open(archive, "w") as tar:
         for name in ("ansible.cfg", "inventories", "playbooks", "roles", "plugins", "src", "tools", "pyproject.toml"):
             tar.add(lab.PROJECT / name, name, filter=lean)
