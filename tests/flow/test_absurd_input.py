@@ -123,10 +123,11 @@ def test_absurd_command(command: bytes) -> None:
             answer = lines.readline()
         except OSError:
             answer = b""  # hanging up is an answer too
-    if command.startswith(b"EHLO"):
-        assert answer[:1] in (b"2", b"4", b"5", b"")
-    else:
-        assert answer[:1] in (b"4", b"5", b""), answer
+    # An odd name or sender may pass (it is refused later or harms nobody), 221 is a refusal that also hangs up.
+    harmless = command.startswith((b"EHLO", b"MAIL FROM:<aaa"))
+    assert answer[:1] in (b"4", b"5", b"") or answer[:3] == b"221" or (harmless and answer[:3] == b"250"), answer
+    with lab.smtp("hearth-roamer", port=25) as session:
+        assert session.noop()[0] == 250
 
 
 def test_a_thousand_and_more_recipients() -> None:

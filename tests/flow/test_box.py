@@ -42,7 +42,8 @@ def is_loopback(listener: str) -> bool:
 def test_what_the_home_reaches(family: str) -> None:
     address = lab.HOME_LAN if family == "IPv4" else lab.home_ipv6()
     reached = {port for port in SERVED_AT_HOME if lab.opens("hearth-pc", address, port)}
-    assert reached == SERVED_AT_HOME
+    # The home's global IPv6 prefix belongs to the ISP and changes: what is for the home alone is served over IPv4 there.
+    assert reached == (SERVED_AT_HOME if family == "IPv4" else SERVED_AT_HOME - {53, 4190})
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
@@ -122,5 +123,5 @@ def test_no_user_of_the_mail_is_a_user_of_the_system(home: Host) -> None:
 
 def test_the_configuration_has_no_warnings(home: Host) -> None:
     assert home.run("postfix check").stderr == ""
-    assert "warning" not in home.check_output("postconf -n 2>&1").lower()
-    assert "warning" not in home.check_output("doveconf -n 2>&1 >/dev/null").lower()
+    assert "warning:" not in home.check_output("postconf -n 2>&1").lower()
+    assert "warning:" not in home.check_output("doveconf -n 2>&1 >/dev/null").lower()

@@ -30,7 +30,7 @@ def test_unknown_recipient_is_refused_at_rcpt(machine: str, address: str) -> Non
 def test_names_are_not_told() -> None:
     with lab.smtp("hearth-roamer") as session:
         assert session.verify(HANAKO)[0] in (252, 502)
-        assert session.expn("sales@hearth.example")[0] == 502
+        assert session.expn("sales@hearth.example")[0] in (500, 502)
 
 
 def test_too_large_is_refused_before_it_is_sent() -> None:
@@ -154,6 +154,8 @@ def test_no_login_in_clear_by_others(port: int, commands: list[str], refused: st
             stream.write(command.encode() + b"\r\n")
             stream.flush()
         answer = stream.readline().decode()
+        while answer.startswith("* "):  # IMAP's remark that the password was exposed, before the answer proper
+            answer = stream.readline().decode()
     assert answer.startswith(refused), answer
 
 
