@@ -11,9 +11,12 @@ from typing import Any
 def lab_network_option(network: Mapping[str, str]) -> str:
     """Turn one entry of a node's `lab_networks` into podman's `--network` value.
 
-    `ip` and `ip6` are optional: without them podman gives the next free address.
+    `ip` and `ip6` are optional: without them podman gives the next free address. The MAC follows from `ip`:
+    a machine keeps it over a restart, or its neighbours would write to the old one for a while.
     """
     options = [f"{key}={network[key]}" for key in ("ip", "ip6") if key in network]
+    if "ip" in network:
+        options.append("mac=02:68:" + ":".join(f"{int(part):02x}" for part in network["ip"].split(".")))
     options.append(f"interface_name={network['interface']}")
     return f"{network['name']}:{','.join(options)}"
 

@@ -85,7 +85,7 @@ def test_a_hand_written_message_by_swaks() -> None:
     said = lab.run(
         "hearth-roamer",
         *("swaks", "--server", lab.wan_address(), "--tls", "--from", ALICE, "--to", HANAKO),
-        *("--header", f"Message-ID: <{token}@peer.example>", "--ehlo", "roamer.isp.example"),
+        *("--header", f"Message-Id: <{token}@peer.example>", "--ehlo", "roamer.isp.example"),
     ).stdout
     assert "TLS started with cipher" in said
     lab.wait_for_mail(HANAKO, token)

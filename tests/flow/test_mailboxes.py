@@ -41,8 +41,8 @@ def test_who_gets_it(address: str, users: list[str]) -> None:
 
 
 def test_twice_addressed_arrives_once() -> None:
-    # hanako is in the alias too: one copy is enough.
-    mail = lab.message(ALICE, HANAKO, "sales@hearth.example", "hanako+shop@hearth.example")
+    # hanako is in the alias too: one copy is enough. (A plus-address is an address of its own, and gets its own.)
+    mail = lab.message(ALICE, HANAKO, "sales@hearth.example")
     token = lab.submit_at_peer(mail)
     lab.wait_for_mail(TARO, token)
     lab.wait_for_mail(HANAKO, token)
