@@ -42,7 +42,7 @@ def is_loopback(listener: str) -> bool:
 def test_what_the_home_reaches(family: str) -> None:
     address = lab.HOME_LAN if family == "IPv4" else lab.home_ipv6()
     reached = {port for port in SERVED_AT_HOME if lab.opens("hearth-pc", address, port)}
-    # The home's global IPv6 prefix belongs to the ISP and changes: what is for the home alone is served over IPv4 there.
+    # The home's global IPv6 prefix changes: what is for the home alone is served over IPv4 only.
     assert reached == (SERVED_AT_HOME if family == "IPv4" else SERVED_AT_HOME - {53, 4190})
 
 
