@@ -35,6 +35,17 @@ UNITS = {
 # Debian's Postfix of that release: the lab's proxy has fetched it if a box of that release was ever deployed.
 CACHED = {"trixie": "postfix_3.10*.deb", "bookworm": "postfix_3.7*.deb"}
 
+# What Ansible does by itself, without a word to the box.
+AT_THE_CONTROLLER = {
+    "assert",
+    "set_fact",
+    "include_role",
+    "import_role",
+    "include_tasks",
+    "meta",
+    "validate_argument_spec",
+}
+
 # Runs on the box: sums up the proportional share of memory of each service's processes, in KiB. Processes are found by
 # what they say themselves: where cgroups are mounted differs between machines.
 PSS = r"""
@@ -89,6 +100,16 @@ def bare_box() -> None:
     lab.forget()
 
 
+def visits_and_changes(run: str) -> tuple[int, int]:
+    """Count, in a run's output as JSON, the tasks which had to talk to the box, and those which changed it."""
+    # Around it stand the times which ansible.cfg asks for.
+    plays = json.JSONDecoder().raw_decode(run, run.index("{"))[0]["plays"]
+    tasks = [task["hosts"].get("hearth-home", {}) for play in plays for task in play["tasks"]]
+    done = [task for task in tasks if task and not task.get("skipped")]
+    visits = [task for task in done if task["action"].removeprefix("ansible.builtin.") not in AT_THE_CONTROLLER]
+    return len(visits), sum(task["changed"] for task in done)
+
+
 def deploy(_: argparse.Namespace) -> list[Number]:
     """Measure the first run on a bare box, and the second that has nothing to do."""
     if not lab.out("hearth-mirror", "find", "/var/cache/apt-cacher-ng", "-name", CACHED[lab.RELEASE]):
@@ -106,15 +127,15 @@ def deploy(_: argparse.Namespace) -> list[Number]:
     to_mail = time.monotonic() - start
     say("site.yml once more")
     start = time.monotonic()
-    again = lab.playbook("playbooks/site.yml")
+    again = lab.playbook("playbooks/site.yml", callback="ansible.posix.json")
     second = time.monotonic() - start
-    counts = lab.recap(again)
+    visits, changes = visits_and_changes(again.stdout)
     return [
         Number("bare box to the end of site.yml", first, "s", "<= 90", "packages in the proxy's cache"),
         Number("bare box to the first mail from the world in a mailbox", to_mail, "s", "<= 90"),
         Number("second run", second, "s", "<= 20"),
-        Number("second run, tasks done on the box", counts["ok"], "tasks", "<= 60"),
-        Number("second run, changes", counts["changed"], "", "0"),
+        Number("second run, tasks that talk to the box", visits, "tasks", "<= 60"),
+        Number("second run, changes", changes, "", "0"),
     ]
 
 

@@ -56,7 +56,8 @@ def deployed() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def line_as_it_began(deployed: None) -> Iterator[None]:
-    """Leave the line as it was when the lab started, whatever a test has broken off at."""
+    """Begin and leave with the line as it was when the lab started, whatever a test or `make demo` left behind."""
+    lab.restore_line()
     yield
     lab.restore_line()
 

@@ -498,11 +498,12 @@ def files_with(user: str, token: str) -> list[str]:
 
 
 def playbook(
-    path: str, *options: str, extra: dict[str, Any] | None = None, check: bool = True
+    path: str, *options: str, extra: dict[str, Any] | None = None, check: bool = True, callback: str = "default"
 ) -> subprocess.CompletedProcess[str]:
     """Run one of the project's playbooks on the lab, as it would be typed.
 
     :param extra: variables that stand above those of the inventory.
+    :param callback: what writes the run's output.
     :raises LabError: it failed, and `check` is set.
     """
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventories/lab", path, *options]
@@ -513,6 +514,7 @@ def playbook(
         "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_STDOUT_CALLBACK": callback,
         "HEARTH_RELEASE": RELEASE,
     }
     done = subprocess.run(
