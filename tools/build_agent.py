@@ -92,7 +92,7 @@ def build(sources: list[Path]) -> None:
 
 def main() -> None:
     """Build it unless it is there already."""
-    sources = sorted(PACKAGE.rglob("*.py"))
+    sources = sorted([*PACKAGE.glob("*.py"), *(PACKAGE / "ddns").rglob("*.py")])
     wanted = digest([*sources, REQUIREMENTS, Path(__file__).resolve()])
     if PROGRAM.is_file() and STAMP.is_file() and STAMP.read_text(encoding="ascii") == wanted:
         print("up to date")
