@@ -50,6 +50,7 @@ def build(variables: Mapping[str, Any], hash_password: HashPassword) -> dict[str
         "lan_networks": site["mail_lan_networks"],
         "message_size_limit": site["mail_message_size_limit"],
         "admin": users[0]["address"],
+        "backup": _backup(site),
     }
 
 
@@ -114,3 +115,25 @@ def _relay(relay: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     # RFC 8314 3.3: on 465 TLS comes first, on any other port by STARTTLS.
     return {**relay, "tls": "wrapper" if relay["port"] == 465 else "starttls"}
+
+
+# Seconds between two backups.
+_INTERVALS = {"hourly": 3600, "daily": 86400}
+
+
+def _backup(site: Mapping[str, Any]) -> dict[str, Any] | None:
+    repository = site["backup_repository"]
+    if repository is None:
+        return None
+    removed_by = site["backup_removed_by"] or ("box" if repository.startswith("/") else "elsewhere")
+    return {
+        "repository": repository,
+        "password": site["backup_password"],
+        "schedule": site["backup_schedule"],
+        "interval": _INTERVALS[site["backup_schedule"]],
+        "keep": site["backup_keep"],
+        "forget": removed_by == "box",
+        "environment": site["backup_environment"],
+        "ssh_key": site["backup_ssh_key"],
+        "ssh_host_keys": list(site["backup_ssh_host_keys"]),
+    }
