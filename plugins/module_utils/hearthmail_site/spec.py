@@ -302,7 +302,8 @@ VARIABLES: tuple[Variable, ...] = (
         "backup_repository",
         values.REPOSITORY,
         "Where the backups go: a folder on another disk, `sftp:user@host:folder`, "
-        "`rest:https://user:password@host/folder/` or `s3:...`, as restic writes it. With a password in it, it belongs into the vault.",
+        "`rest:https://user:password@host/folder/` or `s3:...`, as restic writes it. "
+        "With a password in it, it belongs into the vault.",
         "/mnt/backup/hearthmail",
         None,
         "no backups",
