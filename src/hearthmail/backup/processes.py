@@ -61,16 +61,15 @@ def run(
             encoding="utf-8",
             errors="replace",
         )
-        try:
-            with process:
+        with process:
+            try:
                 for line in process.stdout or ():
                     if each_line is None or not each_line(line):
                         out.append(line)
-        except BaseException:
-            # We are being ended: what we started ends too.
-            process.terminate()
-            process.wait()
-            raise
+            except BaseException:
+                # We are being ended: what we started ends too.
+                process.terminate()
+                raise
         errors.seek(0, os.SEEK_END)
         errors.seek(max(0, errors.tell() - KEPT))
         said = errors.read().decode("utf-8", "replace")

@@ -152,7 +152,7 @@ class Restic:
         self.call("init")
 
     def unlock(self) -> None:
-        """Remove locks of processes that have died; restic judges which (same host and no such process, or 30 minutes)."""
+        """Remove stale locks. restic judges: its process on this host has died, or it is older than 30 minutes."""
         self.call("unlock")
 
     def backup(self, paths: Sequence[str], exclude: Sequence[str], incomplete: bool, progress: Progress) -> Outcome:
@@ -245,7 +245,8 @@ class Restic:
 
         :raises BackupError: when anything of it could not be restored.
         """
-        files, size = self.size(snapshot) if progress.active and not include else (0, 0)
+        watched = progress.active and not include and self.version < (0, 16)
+        files, size = self.size(snapshot) if watched else (0, 0)
 
         def look(line: str) -> bool:
             data = next(_json_lines(line), {})

@@ -17,11 +17,11 @@ _SIGNS = (
     ("locked", r"already locked|unable to create lock in backend: repository is"),
     (
         "full",
-        r"no space left|enospc|\b507\b|insufficient storage|quota ?exceeded|disk quota|storagefull|not enough space",
+        r"no space left|enospc|\(507\)|insufficient storage|quota ?exceeded|disk quota|storagefull|not enough space",
     ),
     (
         "refused",
-        r"\b40[13]\b|unauthorized|forbidden|permission denied|access ?denied|invalidaccesskeyid|signaturedoesnotmatch"
+        r"unauthorized|forbidden|permission denied|access ?denied|invalidaccesskeyid|signaturedoesnotmatch"
         r"|host key verification failed|operation not permitted",
     ),
     (

@@ -106,7 +106,8 @@ def stage_user(release: tuple[int, int], user: User, live: Path, staging: Path) 
     staged = _make_home(staging, user, live)
     argv = dovecot.backup_command(release, user.address, staged / "Maildir", staged / "index")
     for attempt in range(TRIES):
-        result = run(argv)
+        # doveadm gives up root's rights and must be able to return to where it began.
+        result = run(argv, folder=Path("/"))
         if result.code == 0:
             break
         if result.code != dovecot.CHANGED:
@@ -186,7 +187,8 @@ def _stage_all(
 
     for user, _looks in todo:
         seen.pop(user.address, None)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         for number, ((user, looks), problem) in enumerate(zip(todo, pool.map(work, todo), strict=True), 1):
             if problem:
                 report.failed[user.address] = problem
@@ -196,3 +198,6 @@ def _stage_all(
                 seen[user.address] = looks
             if number % SAVE_EVERY == 0:
                 state.write(box.staged, seen)
+    finally:
+        # When we are being ended, those that wait are not begun.
+        pool.shutdown(cancel_futures=True)
