@@ -219,17 +219,19 @@ def place_home(staged: Path, live: Path, owner: tuple[int, int], step: Step = no
                 folder.mkdir(mode=0o700)
             os.chown(folder, *owner)
         step("home")
-        if target.is_dir():
-            if aside.exists():
-                # From an interrupted run; both are without mail, or `strays` below finds it.
-                strays(target, aside)
-                remove(target)
-            else:
-                target.rename(aside)
-            step("aside")
-        # They belong to the Maildir that was here.
-        remove(live / "index")
-        step("index")
+        # Otherwise it is the restored one already, and only the source is left to be removed.
+        if os.path.lexists(source) or os.path.lexists(_incoming(target)):
+            if target.is_dir():
+                if aside.exists():
+                    # From an interrupted run; both are without mail, or `strays` below finds it.
+                    strays(target, aside)
+                    remove(target)
+                else:
+                    target.rename(aside)
+                step("aside")
+            # They belong to the Maildir that was here.
+            remove(live / "index")
+            step("index")
         put(source, target, step)
         step("put")
     if aside.is_dir() and target.is_dir():

@@ -47,12 +47,13 @@ def run(
     :param each_line: is given each line of its output; those for which it returns True are not kept.
     :raises FileNotFoundError: when there is no such program.
     """
-    out = []
-    with tempfile.TemporaryFile() as errors:
+    out: list[str] = []
+    # Files, not pipes: what a program leaves running keeps them open, and must not keep us waiting.
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if each_line else output,
             stderr=errors,
             env={**os.environ, **(environment or {})},
             pass_fds=tuple(keep_open),
@@ -70,6 +71,8 @@ def run(
                 # We are being ended: what we started ends too.
                 process.terminate()
                 raise
+        output.seek(0)
+        out.append(output.read().decode("utf-8", "replace"))
         errors.seek(0, os.SEEK_END)
         errors.seek(max(0, errors.tell() - KEPT))
         said = errors.read().decode("utf-8", "replace")
