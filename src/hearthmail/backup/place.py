@@ -61,7 +61,7 @@ def put(source: Path, target: Path, step: Step = no_step) -> None:
             remove(new)
             copy_owned(source, new)
             # Nothing of the source goes before its copy is on the disk.
-            os.sync()
+            _to_disk(new)
             step("copied")
             source.rename(marked)
             step("marked")
@@ -71,6 +71,14 @@ def put(source: Path, target: Path, step: Step = no_step) -> None:
         new.rename(target)
         step("renamed")
     remove(marked)
+
+
+def _to_disk(path: Path) -> None:
+    if path.is_symlink() or path.is_dir():
+        os.sync()
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _make_parents(target: Path, source: Path) -> None:

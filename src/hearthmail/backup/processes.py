@@ -67,6 +67,7 @@ def run(
                 for line in process.stdout or ():
                     if each_line is None or not each_line(line):
                         out.append(line)
+                process.wait()
             except BaseException:
                 # We are being ended: what we started ends too.
                 process.terminate()

@@ -104,7 +104,9 @@ def locked(path: Path, wait: float = 0) -> Iterator[int]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a backup or restore runs now."""
+    """Whether a backup or restore runs now. Only looks: it makes no file."""
+    if not path.exists():
+        return False
     try:
         with locked(path):
             return False

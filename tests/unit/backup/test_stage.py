@@ -34,8 +34,8 @@ def test_everything_is_copied_once(world: World, version: str) -> None:
     calls = len(world.calls("doveadm"))
     assert copied(world) == []
     assert len(world.calls("doveadm")) == calls, "an idle mailbox costs no process"
-    place = world.calls("doveadm")[0]
-    assert place[:3] == ["backup", "-u", HANAKO]
+    place = next(call for call in world.calls("doveadm") if HANAKO in call)
+    assert place[0] == "backup"
     assert (f"INDEX={staged}/index" in place[-1]) == version.startswith("2.3")
 
 
