@@ -33,6 +33,7 @@ def test_the_model_of_the_lab(site: Site) -> None:
         "lan_networks",
         "message_size_limit",
         "admin",
+        "probe",
     ]
     assert model["hostname"] == "mail.hearth.example"
     assert model["admin"] == "hanako@hearth.example"
@@ -166,3 +167,13 @@ def test_ten_thousand_users_with_hashes_are_quick(site: Site) -> None:
     # Ten times what it takes: it must not grow faster than the number of users.
     assert time.process_time() - start < 3
     assert len(model["users"]) == 10_003
+
+
+def test_the_probe_has_a_mailbox_that_takes_no_name_of_the_site(site: Site) -> None:
+    probe = build(site, fake_hash)["probe"]
+    assert probe["address"] == "hearth-probe@hearthmail.invalid"
+    assert len(probe["password"]) == 64
+    assert probe["password_hash"] == f"{{CRYPT}}$6$5000{salt(probe['address'])}$64"
+    assert build(site, fake_hash)["probe"] == probe
+    site["mail_users"][0]["password"] = "another-secret"
+    assert build(site, fake_hash)["probe"]["password"] != probe["password"]
