@@ -173,7 +173,7 @@ def test_the_probe_has_a_mailbox_that_takes_no_name_of_the_site(site: Site) -> N
     probe = build(site, fake_hash)["probe"]
     assert probe["address"] == "hearth-probe@hearthmail.invalid"
     assert len(probe["password"]) == 64
-    assert probe["password_hash"] == f"{{CRYPT}}$6$5000{salt(probe['address'])}$64"
+    assert probe["password_hash"] == f"{{CRYPT}}$6$5000${salt(probe['address'])}$64"
     assert build(site, fake_hash)["probe"] == probe
     site["mail_users"][0]["password"] = "another-secret"
     assert build(site, fake_hash)["probe"]["password"] != probe["password"]
