@@ -12,7 +12,6 @@ LEVELS = (GREEN, YELLOW, RED)
 # Steps of a repair, in the order in which they are tried. `wait` gives it one more round; `flush` has Postfix try
 # at once what it has put off.
 WAIT, FLUSH, RESTART, CHAIN, REBOOT = "wait", "flush", "restart", "chain", "reboot"
-STEPS = (WAIT, FLUSH, RESTART, CHAIN, REBOOT)
 
 
 @dataclass(frozen=True)

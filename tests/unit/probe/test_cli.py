@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from hearthmail.probe.config import ConfigError, load
 from hearthmail.probe.decide import Action, Flush, Reboot, Restart
 from hearthmail.probe.finding import CHAIN, GREEN, REBOOT, RED, RESTART, YELLOW, Finding
 from hearthmail.probe.memory import Letter, Memory, Note
+from tools.build_program import archive
 
 HUNG = Finding("dovecot", RED, "it hangs", "journalctl -u dovecot", "dovecot.service", (RESTART, CHAIN, REBOOT))
 FINE = Finding("postfix", GREEN, "SMTP answers")
@@ -323,3 +326,12 @@ def test_a_letter_as_it_is_given_to_sendmail(monkeypatch: pytest.MonkeyPatch) ->
 def test_no_secret_reaches_the_status() -> None:
     status = text.as_value([HUNG], Memory(letters=(Letter(0.0, "subject", "the body"),)), 0.0, "")
     assert "the body" not in json.dumps(status)
+
+
+def test_it_runs_as_one_file(tmp_path: Path) -> None:
+    program = tmp_path / "hearth-probe"
+    program.write_bytes(archive("probe"))
+    words = ["--state", str(tmp_path), "status", "--json"]
+    done = subprocess.run([sys.executable, "-I", program, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert json.loads(done.stdout)["level"] == "red"
