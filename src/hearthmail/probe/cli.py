@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=configuration.CONFIG_PATH, help="default: %(default)s")
     parser.add_argument("--parts", type=Path, default=configuration.FRAGMENTS_PATH, help="default: %(default)s")
     parser.add_argument("--state", type=Path, default=remembering.FOLDER, help="default: %(default)s")
+    parser.add_argument("--run", type=Path, default=remembering.RUN_FOLDER, help="default: %(default)s")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="one round: look, mend, tell, remember (what the timer starts each minute)")
     for name, explanation in (
@@ -71,28 +72,18 @@ def _send_letters(config: Config, memory: Memory) -> Memory:
     return replace(memory, letters=tuple(left))
 
 
-def _remember(path: Path, memory: Memory) -> str:
-    """Keep the memory; gives why that failed. A full disk must not end the round."""
-    try:
-        remembering.replace_file(path, remembering.dump(memory), 0o600)
-    except OSError as error:
-        return f"{path} cannot be written: {error.strerror}"
-    return ""
-
-
-def run_round(config: Config, folder: Path) -> None:
+def run_round(config: Config, folder: Path, run_folder: Path) -> None:
     """Look, decide, act, tell, remember."""
     now = time.time()
-    file = folder / "memory.json"
     units = box.read_units(units_of(config))
-    memory = remembering.load(file, now)
+    memory = remembering.load(folder, run_folder, now)
     counts = {unit: int(seen["NRestarts"]) for unit, seen in units.items() if seen.get("NRestarts", "").isdigit()}
     memory = count_restarts(memory, counts, now)
     findings = look(config, now, units) + flapping(memory, now)
     busy = box.busy()
     memory, actions = decide(Rules(config.hostname, config.chain, config.reboot), memory, findings, now, busy)
     # Before anything is done: a reboot that is not remembered would be done again.
-    unwritten = _remember(file, memory)
+    unwritten = remembering.save(memory, folder, run_folder)
     if unwritten:
         findings.append(Finding("memory", RED, unwritten, f"df -h {folder}", no_room=True))
         actions = [action for action in actions if not isinstance(action, Reboot)]
@@ -102,12 +93,10 @@ def run_round(config: Config, folder: Path) -> None:
     memory = _send_letters(config, memory)
     if config.ping_url and worst(findings) != RED and (missed := _ping(config.ping_url)):
         findings.append(missed)
-    unwritten = _remember(file, memory)
-    if unwritten:
-        print(unwritten, file=sys.stderr)
+    remembering.save(memory, folder, run_folder)
     status = json.dumps(text.as_value(findings, memory, now, busy), indent=1) + "\n"
     try:
-        remembering.replace_file(folder / text.STATUS_FILE, status, 0o644)
+        remembering.replace_file(run_folder / text.STATUS_FILE, status, 0o644)
     except OSError as error:
         print(f"the status cannot be written: {error}", file=sys.stderr)
     for finding in findings:
@@ -124,16 +113,16 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code."""
     arguments = _parser().parse_args(words)
     if arguments.command == "status":
-        return _print(text.read(arguments.state / text.STATUS_FILE, time.time()), arguments.json)
+        return _print(text.read(arguments.run / text.STATUS_FILE, time.time()), arguments.json)
     try:
         config = configuration.load(arguments.config, arguments.parts)
         # A round takes up to a few minutes when much is wrong; a check waits for it.
-        with remembering.lock(arguments.state, 5 if arguments.command == "run" else 120) as had:
+        with remembering.lock(arguments.run, 5 if arguments.command == "run" else 120) as had:
             if not had:
                 print("Another round of hearth-probe is still at work.", file=sys.stderr)
                 return text.exit_code(RED)
             if arguments.command == "run":
-                run_round(config, arguments.state)
+                run_round(config, arguments.state, arguments.run)
                 return 0
             now = time.time()
             found = look(config, now, box.read_units(units_of(config)))

@@ -1,6 +1,7 @@
 """What the probe remembers between rounds, in `/var/lib/hearthmail/probe/memory.json`.
 
-A help, never a need: one that is damaged is put aside, and the probe starts afresh.
+A help, never a need: one that is damaged is put aside, and the probe starts afresh. While that disk is full it is kept
+in `/run/hearth-probe`, so that the disk's being full can be told.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path("/var/lib/hearthmail/probe")
+RUN_FOLDER = Path("/run/hearth-probe")
+FILE = "memory.json"
 VERSION = 1
 
 
@@ -138,8 +141,10 @@ def parse(text: str) -> Memory:
     )
 
 
-def load(path: Path, now: float) -> Memory:
+def load(folder: Path, run_folder: Path, now: float) -> Memory:
     """Read the memory; a missing one is empty, a damaged one is put aside, with a note."""
+    substitute = run_folder / FILE
+    path = substitute if substitute.exists() else folder / FILE
     try:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -154,6 +159,26 @@ def load(path: Path, now: float) -> Memory:
 def dump(memory: Memory) -> str:
     """The memory as text."""
     return json.dumps({"version": VERSION, **asdict(memory)}, indent=1) + "\n"
+
+
+def save(memory: Memory, folder: Path, run_folder: Path) -> str:
+    """Keep the memory; gives why that failed. An unchanged one is not written (the disk may be an SD card).
+
+    What cannot be kept on the disk is kept in `run_folder`, until the next boot.
+    """
+    path, text = folder / FILE, dump(memory)
+    problem = ""
+    try:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            replace_file(path, text, 0o600)
+    except OSError as error:
+        problem = f"{path} cannot be written: {error.strerror or error}"
+    with contextlib.suppress(OSError):
+        if problem:
+            replace_file(run_folder / FILE, text, 0o600)
+        else:
+            (run_folder / FILE).unlink(missing_ok=True)
+    return problem
 
 
 def replace_file(path: Path, text: str, mode: int) -> None:

@@ -63,8 +63,9 @@ class Box:
 
     def __call__(self, *words: str) -> int:
         (self.path / "probe.json").write_text(json.dumps(self.config))
-        paths = ("--config", self.path / "probe.json", "--parts", self.path / "probe.d", "--state", self.path / "state")
-        return cli.main([*map(str, paths), *words])
+        paths = {"config": "probe.json", "parts": "probe.d", "state": "state", "run": "run"}
+        options = [word for name, path in paths.items() for word in (f"--{name}", str(self.path / path))]
+        return cli.main([*options, *words])
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_a_round_and_its_status(home: Box, capsys: pytest.CaptureFixture[str]) -
         ["postfix", "dovecot", "certificate"],
     )
     state = home.path / "state"
-    assert (state / "status.json").stat().st_mode & 0o777 == 0o644
+    assert (home.path / "run" / "status.json").stat().st_mode & 0o777 == 0o644
     assert (state / "memory.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -111,13 +112,13 @@ def test_check_changes_nothing(home: Box, capsys: pytest.CaptureFixture[str]) ->
     assert home("check", "--json") == 2
     assert home.actions == home.sent == []
     assert not (home.path / "state" / "memory.json").exists()
-    assert not (home.path / "state" / "status.json").exists()
+    assert not (home.path / "run" / "status.json").exists()
     assert "it hangs" in capsys.readouterr().out
 
 
 def test_a_status_that_is_too_old_is_red(home: Box, capsys: pytest.CaptureFixture[str]) -> None:
     home("run")
-    file = home.path / "state" / "status.json"
+    file = home.path / "run" / "status.json"
     status = json.loads(file.read_text())
     assert home("status") == 0
     file.write_text(json.dumps({**status, "at": time.time() - 200}))
@@ -149,9 +150,28 @@ def test_the_memory_survives_its_file(tmp_path: Path) -> None:
         letters=(Letter(1.0, "subject", "body"),),
         last_reboot=7.0,
     )
-    memory.replace_file(tmp_path / "memory.json", memory.dump(kept), 0o600)
-    assert memory.load(tmp_path / "memory.json", 9.0) == kept
-    assert [path.name for path in tmp_path.iterdir()] == ["memory.json"]
+    state, run = tmp_path / "state", tmp_path / "run"
+    assert memory.save(kept, state, run) == ""
+    assert memory.load(state, run, 9.0) == kept
+    written = (state / "memory.json").stat().st_mtime_ns
+    memory.save(kept, state, run)
+    assert (state / "memory.json").stat().st_mtime_ns == written, "an unchanged one is not written"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["memory.json"]
+
+
+def test_a_full_disk_is_told_too(home: Box) -> None:
+    # A file where the folder should be: nothing can be written there, by root either.
+    (home.path / "state").write_text("")
+    home.found = [Finding("room /", RED, "0 % of the inodes", no_room=True)]
+    home("run")
+    home("run")
+    assert home.sent == ["mail.hearth.example: room / needs you"]
+    home("run")
+    assert len(home.sent) == 1
+    (home.path / "state").unlink()
+    home("run")
+    assert (home.path / "state" / "memory.json").exists()
+    assert not (home.path / "run" / "memory.json").exists()
 
 
 def test_a_letter_that_cannot_leave_is_kept(home: Box, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +191,7 @@ def test_a_reboot_is_remembered_before_it_is_done(home: Box) -> None:
     for _ in range(3):
         home("run")
     assert home.actions[-1] == Reboot()
-    assert memory.load(home.path / "state" / "memory.json", time.time()).last_reboot > 0
+    assert memory.load(home.path / "state", home.path / "run", time.time()).last_reboot > 0
 
 
 def test_no_reboot_that_cannot_be_remembered(home: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +351,7 @@ def test_no_secret_reaches_the_status() -> None:
 def test_it_runs_as_one_file(tmp_path: Path) -> None:
     program = tmp_path / "hearth-probe"
     program.write_bytes(archive("probe"))
-    words = ["--state", str(tmp_path), "status", "--json"]
+    words = ["--run", str(tmp_path), "status", "--json"]
     done = subprocess.run([sys.executable, "-I", program, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "")
     assert json.loads(done.stdout)["level"] == "red"
