@@ -165,7 +165,7 @@ def test_it_does_not_run_over_mail(drill: Drill) -> None:
 
 def test_the_box_cannot_delete_its_backups(drill: Drill) -> None:
     environment: dict[str, Any] = {
-        "RESTIC_REPOSITORY": "rest:https://hearth:hearth-secret@backup.isp.example/hearth/",
+        "RESTIC_REPOSITORY": "rest:https://hearth:hearth-secret@backup.isp.example:8000/hearth/",
         "RESTIC_PASSWORD": "backup-secret",
     }
     settings = [f"{key}={value}" for key, value in environment.items()]

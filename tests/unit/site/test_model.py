@@ -34,6 +34,7 @@ def test_the_model_of_the_lab(site: Site) -> None:
         "message_size_limit",
         "admin",
         "backup",
+        "probe",
     ]
     assert model["hostname"] == "mail.hearth.example"
     assert model["admin"] == "hanako@hearth.example"
@@ -184,3 +185,13 @@ def test_old_backups_are_removed_by_the_box_only_from_its_own_disk(site: Site, r
     assert backup["forget"] is forgets
     assert backup["interval"] == 3600
     assert backup["keep"] == {"hourly": 48, "daily": 14, "weekly": 8, "monthly": 12}
+
+
+def test_the_probe_has_a_mailbox_that_takes_no_name_of_the_site(site: Site) -> None:
+    probe = build(site, fake_hash)["probe"]
+    assert probe["address"] == "hearth-probe@hearthmail.invalid"
+    assert len(probe["password"]) == 64
+    assert probe["password_hash"] == f"{{CRYPT}}$6$5000${salt(probe['address'])}$64"
+    assert build(site, fake_hash)["probe"] == probe
+    site["mail_users"][0]["password"] = "another-secret"
+    assert build(site, fake_hash)["probe"]["password"] != probe["password"]
