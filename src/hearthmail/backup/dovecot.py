@@ -39,7 +39,8 @@ def read_users(path: Path) -> list[User] | None:
     users = []
     for line in text.splitlines():
         address = line.split(":", 1)[0].strip().lower()
-        if not address or address.startswith("#"):
+        # Nobody's mail is at a name in .invalid (RFC 6761): that is where the probe sends its messages to.
+        if not address or address.startswith("#") or address.endswith(".invalid"):
             continue
         users.append(user(address))
     return list(dict.fromkeys(users))
