@@ -93,7 +93,7 @@ def mailbox(user: str) -> dict[str, list[str]]:
     """List all messages of a mailbox, in all folders: token -> the hash of each body."""
     found: dict[str, list[str]] = {}
     with lab.inbox(user) as session:
-        for _, _, folder in session.list_folders():
+        for folder in lab.folder_names(session):
             session.select_folder(folder, readonly=True)
             parts = ["BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]", "BODY.PEEK[TEXT]"]
             for entry in session.fetch(session.search(["ALL"]), parts).values():
@@ -114,6 +114,20 @@ def count(sent: list[Sent], user: str) -> Count:
         doubled=[one.token for one in sent if times[one.token] > 1],
         changed=[one.token for one in sent if times[one.token] and set(there[one.token]) != {one.digest}],
     )
+
+
+def delivered() -> set[str]:
+    """Name the messages which the sender's server has handed over, by its own log: the receiver said 250."""
+    tokens: dict[str, str] = {}
+    handed: set[str] = set()
+    for line in lab.out("hearth-peer", "cat", "/var/log/exim4/mainlog").splitlines():
+        words = line.split()
+        if len(words) > 4 and words[3] == "<=":
+            tokens[words[2]] = line.partition(" id=")[2].partition("@")[0]
+        # `=>` and `->`: delivered, alone or together with another one.
+        elif len(words) > 4 and words[3] in ("=>", "->") and "T=remote_smtp" in line:
+            handed.add(words[2])
+    return {tokens[one] for one in handed if one in tokens}
 
 
 def peer_queue() -> int:
