@@ -10,7 +10,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_FORCE_COLOR := $(if $(CI),,$(if $(NO_COLOR),,1))
 LAB := $(SUDO) $(VENV)/ansible-playbook -i inventories/lab
 
-.PHONY: help bootstrap venv lab deploy demo demo-down test lint unit molecule bench agent vault pins docs clean
+.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule bench agent vault pins docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ demo-down: ## Remove the lab's containers and networks (images stay for the next
 
 lab: bootstrap ## Start the lab with a bare home box
 	@$(LAB) molecule/shared/create.yml
+
+lab-new-home: ## Throw the lab's home box away, disk and all; a bare one takes its place
+	@$(LAB) molecule/shared/home.yml
 
 deploy: ## Deploy the lab's home box once more
 	@$(LAB) playbooks/site.yml

@@ -122,6 +122,14 @@ def restart(name: str) -> None:
         path.unlink()
 
 
+def kill(name: str) -> None:
+    """End a machine at once, as when its power fails."""
+    done = _podman("kill", "--signal", "KILL", name)
+    if done.returncode != 0:
+        raise LabError(f"podman kill {name}: {done.stderr}")
+    forget()
+
+
 def forget() -> None:
     """Forget the processes of the machines: a container is another one, or was started again."""
     _pid.cache_clear()
@@ -424,11 +432,17 @@ def found(session: IMAPClient, token: str) -> list[int]:
     return list(session.search(["HEADER", "Message-ID", token]))
 
 
+def folder_names(session: IMAPClient) -> list[str]:
+    """Name the folders which can hold mail: one that only others lie in cannot."""
+    listed = session.list_folders()
+    return [name for flags, _, name in listed if not {b"\\Noselect", b"\\NonExistent"} & set(flags)]
+
+
 def count(user: str, token: str) -> int:
     """Count the messages with a token in all folders of a mailbox."""
     with inbox(user) as session:
         total = 0
-        for _, _, folder in session.list_folders():
+        for folder in folder_names(session):
             session.select_folder(folder, readonly=True)
             total += len(found(session, token))
     return total

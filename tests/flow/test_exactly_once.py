@@ -14,7 +14,7 @@ def test_everything_that_arrived_is_there_once(user: str) -> None:
     expected = {token for mailbox, token in lab.arrived if mailbox == user}
     seen: Counter[str] = Counter()
     with lab.inbox(user) as session:
-        for _, _, folder in session.list_folders():
+        for folder in lab.folder_names(session):
             session.select_folder(folder, readonly=True)
             headers = session.fetch(session.search(["ALL"]), ["BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]"])
             for entry in headers.values():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import ssl
 from collections.abc import Iterator
-from typing import IO
 
 import pytest
 
 from tests.flow import lab
 from tests.flow.lab import ALICE, HANA, HANAKO, TARO
+from tests.flow.sieve import Sieve
 
 
 def test_from_user_to_user() -> None:
@@ -56,43 +54,6 @@ def test_folders_are_there_by_their_meaning() -> None:
 
 def test_login_does_not_care_about_capitals() -> None:
     lab.imap("hearth-pc", "Hanako@Hearth.Example", password="hanako-secret").logout()
-
-
-class Sieve:
-    """As much of a ManageSieve client (RFC 5804) as these tests need."""
-
-    def __init__(self, machine: str, user: str) -> None:
-        """Connect from a machine, encrypt, log in."""
-        self.socket = lab.connect(machine, lab.MAIL_NAME, 4190)
-        self.lines: IO[bytes] = self.socket.makefile("rb")
-        self.answer()
-        self.command("STARTTLS")
-        self.socket = lab.tls().wrap_socket(self.socket, server_hostname=lab.MAIL_NAME)
-        assert isinstance(self.socket, ssl.SSLSocket)
-        self.lines = self.socket.makefile("rb")
-        self.answer()
-        word = base64.b64encode(f"\0{user}\0{lab.lab_password(user)}".encode()).decode()
-        self.command(f'AUTHENTICATE "PLAIN" "{word}"')
-
-    def answer(self) -> str:
-        """Read up to the line that ends an answer."""
-        said = ""
-        while True:
-            line = self.lines.readline().decode()
-            said += line
-            if not line or line.startswith(("OK", "NO", "BYE")):
-                assert line.startswith("OK"), said
-                return said
-
-    def command(self, text: str) -> str:
-        """Send a command; it has to succeed."""
-        self.socket.sendall(text.encode() + b"\r\n")
-        return self.answer()
-
-    def put(self, name: str, script: str) -> None:
-        """Store a script and put it into force."""
-        self.command(f'PUTSCRIPT "{name}" {{{len(script.encode())}+}}\r\n{script}')
-        self.command(f'SETACTIVE "{name}"')
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def check(site: Mapping[str, Any], reader: Reader) -> None:
     _check_users(site, reader)
     _check_aliases(site, reader)
     _check_outbound(site, reader)
+    _check_backup(site, reader)
 
 
 def _check_domains(site: Mapping[str, Any], reader: Reader) -> None:
@@ -282,6 +283,26 @@ def _check_outbound(site: Mapping[str, Any], reader: Reader) -> None:
             "it is missing, and others would take mail that comes from the relay for forged",
             "write what the provider of the relay names, such as include:isp.example",
         )
+
+
+def _check_backup(site: Mapping[str, Any], reader: Reader) -> None:
+    repository = site.get("backup_repository")
+    if repository is None:
+        return
+    if "backup_password" in site and site["backup_password"] is None:
+        reader.report(
+            "backup_password",
+            "it is missing, and backups go to backup_repository",
+            "write a long random one into the vault (vault_backup_password)",
+        )
+    if not repository.startswith("sftp:"):
+        return
+    for name, way_out in (
+        ("backup_ssh_key", "make one: ssh-keygen -t ed25519 -N '' -f backup_key"),
+        ("backup_ssh_host_keys", "write the lines which ssh-keyscan prints for the host"),
+    ):
+        if name in site and not site[name]:
+            reader.report(name, "it is missing, and backup_repository is reached by SFTP", way_out)
 
 
 def _all_good(site: Mapping[str, Any], variable: str, key: str) -> bool:

@@ -14,6 +14,9 @@ from .spec import PREFIXES, SITE
 # What crypt(3) takes when nothing is said. A user can have any other hash by `password_hash`.
 SHA512_ROUNDS = 5000
 
+# The mailbox to which the box writes to itself.
+PROBE = "hearth-probe@hearthmail.invalid"
+
 # Gives the crypt(3) form of a password: (password, salt, rounds).
 HashPassword = Callable[[str, str, int], str]
 
@@ -50,6 +53,8 @@ def build(variables: Mapping[str, Any], hash_password: HashPassword) -> dict[str
         "lan_networks": site["mail_lan_networks"],
         "message_size_limit": site["mail_message_size_limit"],
         "admin": users[0]["address"],
+        "backup": _backup(site),
+        "probe": _probe(users[0]["password_hash"], hash_password),
     }
 
 
@@ -109,8 +114,42 @@ def _senders(users: list[str], aliases: Mapping[str, list[str]]) -> list[dict[st
     return [{"address": address, "logins": sorted(found)} for address, found in sorted(logins.items())]
 
 
+def _probe(secret: str, hash_password: HashPassword) -> dict[str, str]:
+    """Make the mailbox to which the box writes to itself.
+
+    Its domain is none of the world (RFC 6761 6.4), so that it takes no name in one of the site's domains. The password
+    follows from a secret that the site has already, the admin's hash: the same at every run and on a new box, and
+    nothing more for a person to write down. Dovecot takes it only from the box itself.
+    """
+    password = hashlib.sha256(f"hearthmail probe {secret}".encode()).hexdigest()
+    hashed = f"{{CRYPT}}{hash_password(password, salt(PROBE), SHA512_ROUNDS)}"
+    return {"address": PROBE, "password": password, "password_hash": hashed}
+
+
 def _relay(relay: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if relay is None:
         return None
     # RFC 8314 3.3: on 465 TLS comes first, on any other port by STARTTLS.
     return {**relay, "tls": "wrapper" if relay["port"] == 465 else "starttls"}
+
+
+# Seconds between two backups.
+_INTERVALS = {"hourly": 3600, "daily": 86400}
+
+
+def _backup(site: Mapping[str, Any]) -> dict[str, Any] | None:
+    repository = site["backup_repository"]
+    if repository is None:
+        return None
+    removed_by = site["backup_removed_by"] or ("box" if repository.startswith("/") else "elsewhere")
+    return {
+        "repository": repository,
+        "password": site["backup_password"],
+        "schedule": site["backup_schedule"],
+        "interval": _INTERVALS[site["backup_schedule"]],
+        "keep": site["backup_keep"],
+        "forget": removed_by == "box",
+        "environment": site["backup_environment"],
+        "ssh_key": site["backup_ssh_key"],
+        "ssh_host_keys": list(site["backup_ssh_host_keys"]),
+    }

@@ -298,6 +298,78 @@ VARIABLES: tuple[Variable, ...] = (
         "100M",
         "50M",
     ),
+    Variable(
+        "backup_repository",
+        values.REPOSITORY,
+        "Where the backups go: a folder on another disk, `sftp:user@host:folder`, "
+        "`rest:https://user:password@host/folder/` or `s3:...`, as restic writes it. "
+        "With a password in it, it belongs into the vault.",
+        "/mnt/backup/hearthmail",
+        None,
+        "no backups",
+    ),
+    Variable(
+        "backup_password",
+        values.SECRET,
+        "Encrypts the backups. Without it nobody can read them, you neither: it is in the recovery kit (`make kit`).",
+        '"{{ vault_backup_password }}"',
+        None,
+    ),
+    Variable(
+        "backup_schedule",
+        values.choice("hourly", "daily"),
+        "How often a backup is made: what was accepted since the last one is lost with the disk.",
+        "daily",
+        "hourly",
+    ),
+    Variable(
+        "backup_keep",
+        Entry(
+            (
+                Key("hourly", values.COUNT, "How many of the last hours.", "24", 48),
+                Key("daily", values.COUNT, "How many of the last days.", "7", 14),
+                Key("weekly", values.COUNT, "How many of the last weeks.", "4", 8),
+                Key("monthly", values.COUNT, "How many of the last months.", "6", 12),
+            )
+        ),
+        "Which older backups stay, where the box may remove any.",
+        "{hourly: 24, monthly: 24}",
+        {},
+        "see its keys",
+    ),
+    Variable(
+        "backup_removed_by",
+        values.choice("box", "elsewhere"),
+        "Who removes old backups: the `box`, or whoever keeps the place. What the box may delete, a burglar on the box "
+        "may delete too; so a place that takes but never gives away is better (docs/backup.md).",
+        "elsewhere",
+        None,
+        "`box` for a folder, `elsewhere` for all others",
+    ),
+    Variable(
+        "backup_environment",
+        MapOf(values.NAME, values.SECRET),
+        "What restic needs besides, as for S3: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.",
+        '{AWS_ACCESS_KEY_ID: hearth, AWS_SECRET_ACCESS_KEY: "{{ vault_backup_s3_key }}"}',
+        {},
+        "nothing",
+    ),
+    Variable(
+        "backup_ssh_key",
+        values.PRIVATE_KEY,
+        "For `sftp:`: the private key that opens the place, made for this alone: "
+        "`ssh-keygen -t ed25519 -N '' -f backup_key`.",
+        '"{{ vault_backup_ssh_key }}"',
+    ),
+    Variable(
+        "backup_ssh_host_keys",
+        ListOf(values.TEXT),
+        "For `sftp:`: the lines that `ssh-keyscan HOST` prints, compared with what the host itself shows "
+        "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`).",
+        "[backup.example ssh-ed25519 AAAAC3...]",
+        (),
+        "none",
+    ),
 )
 
 # Planned: written today, they would do nothing, so they are refused instead of ignored.
@@ -305,9 +377,7 @@ LATER: Mapping[str, str] = {
     "mail_lists": "mailing lists",
     "mail_fetch": "fetched mailboxes",
     "mail_forms": "web forms",
-    "backup_repository": "backups",
-    "backup_schedule": "backups",
-    "backup_journal": "backups",
+    "backup_journal": "a journal of accepted mail off the box",
 }
 
 # Old name -> name now. A renamed variable is refused with its new name, for at least a year.

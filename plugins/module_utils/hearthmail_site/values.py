@@ -392,6 +392,47 @@ def parse_spf(raw: Any) -> str:
     return " ".join(words)
 
 
+_SFTP = re.compile(r"sftp:[^@/:\s]+@[^@/:\s]+:.+")
+_WEB = re.compile(r"rest:https?://[^/\s]+/.*")
+_S3 = re.compile(r"s3:.+")
+
+
+def parse_repository(raw: Any) -> str:
+    """Take the place of a restic repository. It may hold a login, so no message shows it."""
+    example = (
+        "/mnt/backup/hearthmail, sftp:hearth@backup.example:hearthmail, rest:https://backup.example/hearth/ or s3:..."
+    )
+    try:
+        place = _one_line(text_of(raw, "/mnt/backup/hearthmail"))
+    except BadValueError as error:
+        raise BadValueError(error.why, error.way_out, hide=True) from None
+    if PLACEHOLDER in place.lower():
+        raise BadValueError("this is still the placeholder of the example", "write the real one", hide=True)
+    if place.startswith("/"):
+        if len(place.strip("/").split("/")) < 2:
+            raise BadValueError("that folder is not on a disk of its own", f"write one such as {example}", hide=True)
+        return place.rstrip("/")
+    if not any(form.fullmatch(place) for form in (_SFTP, _WEB, _S3)):
+        raise BadValueError("this is no place that backups go to", f"write one such as {example}", hide=True)
+    return place
+
+
+def parse_private_key(raw: Any) -> str:
+    """Take an SSH private key, all of its lines."""
+    if not isinstance(raw, str) or not raw.strip().startswith("-----BEGIN "):
+        raise BadValueError(
+            "this is no private key", "write all lines of the file which ssh-keygen made, after `|`", hide=True
+        )
+    return raw.strip() + "\n"
+
+
+def parse_count(raw: Any) -> int:
+    """Take how many of something to keep."""
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw <= 10000:
+        raise BadValueError("this is no number from 0 to 10000", "write one such as 24")
+    return int(raw)
+
+
 # --- secrets: no message below shows the value ----------------------------------------------------------------------
 
 # The example's vault file has this in place of each secret.
@@ -509,6 +550,9 @@ NAME = Kind("name", parse_name)
 TEXT = Kind("text", parse_text)
 LOGIN = Kind("text", parse_login)
 SPF = Kind("SPF term", parse_spf)
+REPOSITORY = Kind("place of backups", parse_repository, secret=True)
+COUNT = Kind("number", parse_count)
+PRIVATE_KEY = Kind("private key", parse_private_key, secret=True)
 SECRET = Kind("secret", parse_secret, secret=True)
 PASSWORD = Kind("password", parse_password, secret=True)
 HASH = Kind("hash", parse_hash, secret=True)

@@ -33,6 +33,8 @@ def test_the_model_of_the_lab(site: Site) -> None:
         "lan_networks",
         "message_size_limit",
         "admin",
+        "backup",
+        "probe",
     ]
     assert model["hostname"] == "mail.hearth.example"
     assert model["admin"] == "hanako@hearth.example"
@@ -166,3 +168,30 @@ def test_ten_thousand_users_with_hashes_are_quick(site: Site) -> None:
     # Ten times what it takes: it must not grow faster than the number of users.
     assert time.process_time() - start < 3
     assert len(model["users"]) == 10_003
+
+
+def test_without_a_place_there_are_no_backups(site: Site) -> None:
+    assert build(site, fake_hash)["backup"] is None
+
+
+@pytest.mark.parametrize(
+    ("repository", "forgets"), [("/mnt/disk/mail", True), ("rest:https://backup.example/hearth/", False)]
+)
+def test_old_backups_are_removed_by_the_box_only_from_its_own_disk(site: Site, repository: str, forgets: bool) -> None:
+    backup = build({**site, "backup_repository": repository, "backup_password": "a long random one"}, fake_hash)[
+        "backup"
+    ]
+    assert backup["repository"] == repository
+    assert backup["forget"] is forgets
+    assert backup["interval"] == 3600
+    assert backup["keep"] == {"hourly": 48, "daily": 14, "weekly": 8, "monthly": 12}
+
+
+def test_the_probe_has_a_mailbox_that_takes_no_name_of_the_site(site: Site) -> None:
+    probe = build(site, fake_hash)["probe"]
+    assert probe["address"] == "hearth-probe@hearthmail.invalid"
+    assert len(probe["password"]) == 64
+    assert probe["password_hash"] == f"{{CRYPT}}$6$5000${salt(probe['address'])}$64"
+    assert build(site, fake_hash)["probe"] == probe
+    site["mail_users"][0]["password"] = "another-secret"
+    assert build(site, fake_hash)["probe"]["password"] != probe["password"]

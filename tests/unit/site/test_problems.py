@@ -155,7 +155,22 @@ BAD: dict[str, tuple[Callable[[Site], None], tuple[str, ...]]] = {
         ("dns_provider:", "Write dns_providers instead"),
     ),
     "planned variable": (setting("mail_lists", []), ("mail_lists: mailing lists are not supported yet", "Take it out")),
-    "planned backup": (setting("backup_repository", "x"), ("backup_repository: backups are not supported yet",)),
+    "planned journal": (setting("backup_journal", "x"), ("backup_journal: a journal of accepted mail off the box",)),
+    "a place that is none": (
+        setting("backup_repository", "x"),
+        ("backup_repository: this is no place that backups go to",),
+    ),
+    "backup without password": (setting("backup_repository", "/mnt/disk/mail"), ("backup_password: it is missing",)),
+    "SFTP without a key": (
+        all_of(
+            setting("backup_repository", "sftp:hearth@backup.example:mail"),
+            setting("backup_password", "a long random one"),
+            setting("backup_ssh_host_keys", ["backup.example ssh-ed25519 AAAA"]),
+        ),
+        ("backup_ssh_key: it is missing",),
+    ),
+    "a key that is none": (setting("backup_ssh_key", "/root/.ssh/id"), ("backup_ssh_key: this is no private key",)),
+    "how many to keep": (setting("backup_keep", {"daily": -1}), ("backup_keep.daily",)),
     "nearly a planned variable": (setting("mail_list", []), ("mail_list:", "probably mail_lists", "not supported yet")),
     "alias to nowhere": (
         alias("a@hearth.example", "tarro@hearth.example"),

@@ -1,0 +1,56 @@
+"""Filters of role backup: what `hearth-backup` reports, told to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+NAMED = 10
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def rebuild_report(report: Mapping[str, Any], addresses: Sequence[str]) -> list[str]:
+    """Tell what a rebuild brought back, from when, and what is missing.
+
+    `report` is what `hearth-backup restore-all --json` printed; empty, when no backups are made of this site.
+    `addresses` are the site's users.
+    """
+    if not report:
+        return [
+            "No backup is made of this site (backup_repository is not written). "
+            "The server works, and its mailboxes are empty.",
+            "Lost: all mail that the old box held, its TLS key, what its agent remembered of the DNS.",
+        ]
+    if not report["ok"]:
+        return [
+            f"Nothing came back: {report['error']}",
+            "The server works, and its mailboxes are empty. Lost: all mail that the old box held, and its TLS key.",
+        ]
+    counts = report["messages_of"]
+    lines = [
+        f"Came back: {report['messages']} messages in {len(counts)} mailboxes, as they were at {report['time']} "
+        f"({report['files']} files, {report['bytes'] / 1e6:.1f} MB, snapshot {report['snapshot'][:8]}).",
+        f"Missing: what the old box accepted, and what programs changed, after {report['time']} and before it died. "
+        "What others sent after that waits at their servers and comes now.",
+    ]
+    if empty := sorted(set(addresses) - set(counts)):
+        lines.append(f"Users of whom the backup holds no mailbox: {_some(empty)}.")
+    if nobodys := sorted(set(counts) - set(addresses)):
+        lines.append(f"Mailboxes that came back though no user in mail_users has them: {_some(nobodys)}.")
+    if report.get("kept"):
+        lines.append(f"Left as they were, because they held mail: {_some(report['kept'])}.")
+    if report.get("incomplete"):
+        lines.append("That backup was itself incomplete: its run had told so.")
+    return lines
+
+
+class FilterModule:
+    """What Ansible finds here."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters."""
+        return {"rebuild_report": rebuild_report}

@@ -1,0 +1,1 @@
+"""`hearth-backup`: takes backups with restic, and brings a mailbox or the whole box back."""

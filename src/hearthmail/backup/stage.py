@@ -1,0 +1,203 @@
+"""A consistent copy of all mail, made by Dovecot: `<base>/mail/<domain>/<local part>/`.
+
+restic over live Maildirs misses files that move from new/ to cur/ while it reads. `doveadm backup` does not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hearthmail.backup import dovecot, maildir, state
+from hearthmail.backup.config import Box, Config
+from hearthmail.backup.dovecot import User
+from hearthmail.backup.errors import BackupError
+from hearthmail.backup.processes import run
+
+# At a time: mail must not wait for us.
+AT_ONCE = 2
+TRIES = 5
+# Users after which what was done is written down.
+SAVE_EVERY = 200
+
+
+@dataclass
+class Report:
+    """What staging did.
+
+    :param failed: users and why.
+    """
+
+    copied: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    removed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is printed."""
+        return {
+            "ok": not self.failed,
+            "copied": len(self.copied),
+            "unchanged": self.unchanged,
+            "removed": self.removed,
+            "failed": self.failed,
+        }
+
+
+def copy_owned(source: Path, target: Path) -> None:
+    """Copy a file, link or tree with owners, modes and times. The target must not exist."""
+    if source.is_symlink() or not source.is_dir():
+        shutil.copy2(source, target, follow_symlinks=False)
+    else:
+        shutil.copytree(source, target, symlinks=True)
+    pairs = [(source, target)]
+    if source.is_dir() and not source.is_symlink():
+        pairs += [(path, target / path.relative_to(source)) for path in source.rglob("*")]
+    for old, new in pairs:
+        seen = old.lstat()
+        os.chown(new, seen.st_uid, seen.st_gid, follow_symlinks=False)
+        if not new.is_symlink():
+            # chown takes set-id bits away.
+            new.chmod(seen.st_mode & 0o7777)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or tree, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def copy_sieve(home: Path, staged: Path) -> None:
+    """Copy the scripts as they are; the copy is whole or the one before."""
+    for name in maildir.SIEVE:
+        source, target, new = home / name, staged / name, staged / f".new-{name}"
+        remove(new)
+        if os.path.lexists(source):
+            copy_owned(source, new)
+        remove(target)
+        if os.path.lexists(new):
+            new.rename(target)
+
+
+def _make_home(staging: Path, user: User, live: Path) -> Path:
+    """Make the folder of a user's copy, owned as the live one: doveadm works as that owner."""
+    staged = staging / user.place
+    for folder in (staging, staged.parent):
+        folder.mkdir(mode=0o711, exist_ok=True)
+    staged.mkdir(mode=0o700, exist_ok=True)
+    owner = live.stat()
+    os.chown(staged, owner.st_uid, owner.st_gid)
+    return staged
+
+
+def stage_user(release: tuple[int, int], user: User, live: Path, staging: Path) -> None:
+    """Copy one mailbox.
+
+    :raises BackupError: when doveadm cannot.
+    """
+    staged = _make_home(staging, user, live)
+    argv = dovecot.backup_command(release, user.address, staged / "Maildir", staged / "index")
+    for attempt in range(TRIES):
+        # doveadm gives up root's rights and must be able to return to where it began.
+        result = run(argv, folder=Path("/"))
+        if result.code == 0:
+            break
+        if result.code != dovecot.CHANGED:
+            raise BackupError("stage", f"doveadm backup: {result.last_words}", "")
+        time.sleep(0.2 * attempt)
+    else:
+        raise BackupError("stage", f"the mailbox changed during each of {TRIES} copies", "")
+    copy_sieve(live, staged)
+
+
+def gone(staging: Path, mail: Path, users: Iterable[User]) -> list[Path]:
+    """Copies of users who are in no file any more, and whose mail is gone as well."""
+    known = {user.place for user in users}
+    return [
+        home
+        for home in sorted(staging.glob("*/*"))
+        if home.is_dir() and home.relative_to(staging) not in known and not (mail / home.relative_to(staging)).exists()
+    ]
+
+
+def stage_mail(box: Box, config: Config, now: Callable[[], int] = time.time_ns) -> Report:
+    """Bring the copy of every mailbox up to date.
+
+    :raises BackupError: when there are no users or no mail to look at: then nothing is removed.
+    """
+    mail, users_file = box.at(config.mail_directory), box.at(config.users_file)
+    users = dovecot.read_users(users_file)
+    if users is None:
+        raise BackupError("stage", f"{users_file} is missing.", "Run the playbook: role dovecot writes it.")
+    if not mail.is_dir():
+        raise BackupError("stage", f"{mail} is missing.", "Is its disk mounted?")
+    box.make_base()
+    box.staging.mkdir(mode=0o711, exist_ok=True)
+    seen_before = state.read(box.staged)
+    report = Report()
+    todo: list[tuple[User, str]] = []
+    for user in users:
+        live, staged = mail / user.place, box.staging / user.place
+        if not (live / "Maildir").is_dir():
+            continue
+        # Looked at before the copy: what changes during it makes the next run copy again.
+        looks, newest = maildir.fingerprint(live)
+        if seen_before.get(user.address) == looks and (staged / "Maildir").is_dir():
+            report.unchanged += 1
+        else:
+            todo.append((user, looks if maildir.is_settled(newest, now()) else ""))
+    if todo:
+        _stage_all(dovecot.version(), todo, mail, box, seen_before, report)
+    for home in gone(box.staging, mail, users):
+        remove(home)
+        address = f"{home.name}@{home.parent.name}"
+        report.removed.append(address)
+        seen_before.pop(address, None)
+    if todo or report.removed:
+        state.write(box.staged, seen_before)
+    return report
+
+
+def _stage_all(
+    release: tuple[int, int],
+    todo: list[tuple[User, str]],
+    mail: Path,
+    box: Box,
+    seen: dict[str, Any],
+    report: Report,
+) -> None:
+    def work(one: tuple[User, str]) -> str:
+        user, _looks = one
+        try:
+            stage_user(release, user, mail / user.place, box.staging)
+        except BackupError as error:
+            return str(error)
+        except OSError as error:
+            # A mailbox may go away meanwhile; the others are copied all the same.
+            return str(error)
+        return ""
+
+    for user, _looks in todo:
+        seen.pop(user.address, None)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for number, ((user, looks), problem) in enumerate(zip(todo, pool.map(work, todo), strict=True), 1):
+            if problem:
+                report.failed[user.address] = problem
+                continue
+            report.copied.append(user.address)
+            if looks:
+                seen[user.address] = looks
+            if number % SAVE_EVERY == 0:
+                state.write(box.staged, seen)
+    finally:
+        # When we are being ended, those that wait are not begun.
+        pool.shutdown(cancel_futures=True)

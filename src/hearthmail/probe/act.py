@@ -1,0 +1,35 @@
+"""Do what was decided. Every command has an end; what fails is told as a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from hearthmail.probe.commands import Done, run
+from hearthmail.probe.decide import Action, Flush, Reboot, Restart
+
+# Seconds. The units' TimeoutStopSec is 15 (role watchdog): a stop that hangs, then SIGTERM, then SIGKILL.
+RESTART_TIME = 60
+Run = Callable[[list[str], float], Done]
+
+
+def restart(unit: str, command: Run) -> str:
+    """Restart a unit, also one that systemd has given up; gives why that failed."""
+    command(["systemctl", "reset-failed", unit], 10)
+    done = command(["systemctl", "restart", unit], RESTART_TIME)
+    return f"systemctl restart {unit}: {done.said}" if done.code else ""
+
+
+def act(actions: Iterable[Action], command: Run = run) -> list[str]:
+    """Do all of it, in this order; gives what failed."""
+    failed = []
+    for action in actions:
+        match action:
+            case Restart(units):
+                failed += [restart(unit, command) for unit in units]
+            case Flush():
+                done = command(["postqueue", "-f"], 15)
+                failed.append(f"postqueue -f: {done.said}" if done.code else "")
+            case Reboot():
+                done = command(["systemctl", "reboot"], 30)
+                failed.append(f"systemctl reboot: {done.said}" if done.code else "")
+    return [text for text in failed if text]

@@ -1,0 +1,249 @@
+"""What to do about what was found. Nothing here looks at the machine or its clock: values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hearthmail.probe import letters
+from hearthmail.probe.finding import CHAIN, FLUSH, GREEN, REBOOT, RED, RESTART, WAIT, Finding
+from hearthmail.probe.memory import Fault, Letter, Memory, Note
+
+HOUR, DAY = 3600.0, 86400.0
+# A part that nothing mends is told when it has been red for so many rounds: one may be a passing moment.
+PATIENCE = 2
+# So many rounds must a part be well before "well again" is told; more, when it was told before on the same day.
+WELL, WELL_AGAIN = 2, 30
+# Restarts of one unit within an hour that are still no matter for a person.
+MANY = 3
+# When all repairs have failed, the unit is restarted once more after so long: what stood in its way may be gone.
+AGAIN = 900.0
+# Letters that are kept when none leaves.
+MOST_LETTERS = 10
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Restart units, one after the other."""
+
+    units: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Flush:
+    """Have Postfix try at once what it has put off."""
+
+
+@dataclass(frozen=True)
+class Reboot:
+    """Restart the machine."""
+
+
+Action = Restart | Flush | Reboot
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What of the configuration matters here."""
+
+    hostname: str
+    chain: tuple[str, ...] = ()
+    reboot: bool = True
+
+
+@dataclass
+class _Round:
+    """What comes together in one round."""
+
+    rules: Rules
+    memory: Memory
+    now: float
+    busy: str
+    no_room: bool
+    restarted: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    flush: bool = False
+    reboot: bool = False
+    notes: list[Note] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.notes.append(Note(self.now, text))
+
+    def no_reboot(self) -> str:
+        """Why the machine is not restarted now; empty when it may be."""
+        if not self.rules.reboot:
+            return "watchdog_reboot is false"
+        if self.busy:
+            return self.busy
+        if self.now - self.memory.last_reboot < HOUR:
+            return "it was rebooted within the last hour"
+        return ""
+
+    def step(self, finding: Finding, fault: Fault) -> tuple[Fault, bool]:
+        """Take the next step of a repair; tells whether a person is needed now."""
+        wanted = finding.repair
+        if self.no_room:
+            # No restart makes room. A service may have died of it, though; the rest waits until there is room.
+            wanted = tuple(step for step in wanted if step == RESTART)
+        left = [step for step in wanted if step not in fault.steps and (step != CHAIN or self.rules.chain)]
+        if not left:
+            self._once_more(finding, fault)
+            tried = [step for step in fault.steps if step != WAIT]
+            return fault, bool(tried) or fault.rounds >= PATIENCE
+        step = left[0]
+        if step == REBOOT:
+            # Not now, for whatever reason: a person hears of it. It may still come later, when the reason is gone.
+            if self.no_reboot():
+                self._once_more(finding, fault)
+                return fault, True
+            self.reboot = True
+            self.say(f"Rebooted, because {finding.part} stayed red: {finding.reason}")
+        elif step == CHAIN:
+            self.restarted += self.rules.chain
+            self.say(f"Restarted {', '.join(self.rules.chain)}, because {finding.part} is red: {finding.reason}")
+        elif step == RESTART:
+            self.restarted.append(finding.unit)
+            self.say(f"Restarted {finding.unit}, because {finding.part} is red: {finding.reason}")
+        elif step == FLUSH:
+            self.flush = True
+            self.say(f"Had Postfix try again what it had put off, because {finding.part} is red: {finding.reason}")
+        return replace(fault, steps=(*fault.steps, step), tried=self.now), False
+
+    def _once_more(self, finding: Finding, fault: Fault) -> None:
+        """What no repair has mended may be mended by the same repair later."""
+        if finding.unit and finding.repair and self.now - fault.tried >= AGAIN:
+            self.again.append(finding.unit)
+
+
+def flapping(memory: Memory, now: float) -> list[Finding]:
+    """Name units that are restarted again and again: each time it helps, but not for long."""
+    found = []
+    for unit, times in sorted(memory.restarts.items()):
+        recent = sum(now - at < HOUR for at in times)
+        if recent > MANY:
+            reason = f"restarted {recent} times within an hour"
+            found.append(Finding(f"restarts of {unit}", RED, reason, f"journalctl -u {unit} --since -1h"))
+    return found
+
+
+def count_restarts(memory: Memory, counts: Mapping[str, int], now: float) -> Memory:
+    """Take over what systemd has restarted by itself (NRestarts) since the last round."""
+    restarts, notes = dict(memory.restarts), list(memory.notes)
+    for unit, count in counts.items():
+        # It counts anew when somebody starts the unit by hand, and at boot. What was before us is no news.
+        before = memory.counted.get(unit, count)
+        new = count - before if count >= before else count
+        if new > 0:
+            restarts[unit] = (*restarts.get(unit, ()), *(now,) * min(new, MANY + 1))
+            times = "once" if new == 1 else f"{new} times"
+            notes.append(Note(now, f"{unit} ended unasked and systemd started it again ({times})."))
+    return replace(memory, restarts=restarts, notes=tuple(notes), counted={**memory.counted, **counts})
+
+
+def _no_later_than(memory: Memory, now: float) -> Memory:
+    """Bring times that lie in the future (the clock was wrong) to now: a reboot "tomorrow" would forbid all others."""
+    return replace(
+        memory,
+        faults={
+            part: replace(one, since=min(one.since, now), tried=min(one.tried, now), told=min(one.told, now))
+            for part, one in memory.faults.items()
+        },
+        restarts={unit: tuple(min(at, now) for at in times) for unit, times in memory.restarts.items()},
+        tellings={part: tuple(min(at, now) for at in times) for part, times in memory.tellings.items()},
+        notes=tuple(replace(note, at=min(note.at, now)) for note in memory.notes),
+        last_reboot=min(memory.last_reboot, now),
+    )
+
+
+def _observe(this: _Round, finding: Finding, fault: Fault | None) -> tuple[Fault | None, bool]:
+    """One part's fault after this round, and whether it needs a person."""
+    if not finding.known:
+        return fault, False
+    if finding.level == RED:
+        seen = fault if fault and fault.rounds else replace(fault or Fault(this.now), since=this.now, steps=())
+        seen = replace(seen, rounds=seen.rounds + 1, well=0, reason=finding.reason)
+        return this.step(finding, seen)
+    if fault is None or not fault.told:
+        return None, False
+    return replace(fault, rounds=0, well=fault.well + 1), False
+
+
+def _is_well(fault: Fault, told: int) -> bool:
+    return fault.well >= (WELL if told <= 1 else WELL_AGAIN)
+
+
+def decide(
+    rules: Rules, memory: Memory, findings: Sequence[Finding], now: float, busy: str = ""
+) -> tuple[Memory, list[Action]]:
+    """Decide about one round.
+
+    :param now: seconds of the Unix clock.
+    :param busy: what a reboot would cut off; empty for nothing.
+    :returns: the memory to be kept, with the letters that are to leave, and what to do now.
+    """
+    memory = _no_later_than(memory, now)
+    this = _Round(rules, memory, now, busy, any(finding.no_room for finding in findings))
+    faults, needy = {}, []
+    for finding in findings:
+        fault, needs_person = _observe(this, finding, memory.faults.get(finding.part))
+        if fault:
+            faults[finding.part] = fault
+        if needs_person:
+            needy.append(finding)
+    for part in memory.faults.keys() - {finding.part for finding in findings}:
+        # Nothing to say about it any more: it is well (restarts that became rare), or gone.
+        fault, _ = _observe(this, Finding(part, GREEN, ""), memory.faults[part])
+        if fault:
+            faults[part] = fault
+    tellings = {
+        part: recent
+        for part, times in memory.tellings.items()
+        if (recent := tuple(at for at in times if now - at < DAY))
+    }
+    mail: list[Letter] = []
+    due = [finding for finding in needy if now - faults[finding.part].told >= DAY or not faults[finding.part].told]
+    if due:
+        # One letter, with everything that is wrong: what was told a while ago too.
+        mail.append(letters.fault(rules.hostname, now, due, needy, {one.part: faults[one.part] for one in needy}))
+        for finding in due:
+            faults[finding.part] = replace(faults[finding.part], told=now)
+            tellings[finding.part] = (*tellings.get(finding.part, ()), now)
+    told = {part: fault for part, fault in faults.items() if fault.told}
+    if told and all(_is_well(fault, len(tellings.get(part, ()))) for part, fault in told.items()):
+        mail.append(letters.well_again(rules.hostname, now, told))
+        for part in told:
+            del faults[part]
+    restarts = _restarts(memory, this.restarted, now)
+    return (
+        replace(
+            memory,
+            faults=faults,
+            restarts=restarts,
+            tellings=tellings,
+            notes=tuple(note for note in memory.notes if now - note.at < DAY) + tuple(this.notes),
+            letters=(memory.letters + tuple(mail))[-MOST_LETTERS:],
+            last_reboot=now if this.reboot else memory.last_reboot,
+        ),
+        _actions(this),
+    )
+
+
+def _restarts(memory: Memory, restarted: Sequence[str], now: float) -> dict[str, tuple[float, ...]]:
+    """Who was restarted within the last hour; once a round is enough to count."""
+    new = {unit: (*memory.restarts.get(unit, ()), now) for unit in restarted}
+    kept = {unit: tuple(at for at in times if now - at < HOUR) for unit, times in {**memory.restarts, **new}.items()}
+    return {unit: times for unit, times in kept.items() if times}
+
+
+def _actions(this: _Round) -> list[Action]:
+    """A reboot makes all the rest needless. The chain keeps its order."""
+    if this.reboot:
+        return [Reboot()]
+    units = dict.fromkeys([*this.restarted, *this.again])
+    ordered = [unit for unit in this.rules.chain if unit in units]
+    ordered += [unit for unit in units if unit not in ordered]
+    actions: list[Action] = [Restart(tuple(ordered))] if ordered else []
+    # What was put off while a service was away is tried at once, not in five minutes.
+    if this.flush or any(unit in this.rules.chain for unit in ordered):
+        actions.append(Flush())
+    return actions

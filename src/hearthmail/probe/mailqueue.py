@@ -1,0 +1,86 @@
+"""Postfix's queue: how much waits, and how long (postqueue(1), option -j)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hearthmail.probe.commands import run
+from hearthmail.probe.config import Config
+from hearthmail.probe.finding import GREEN, RED, YELLOW, Finding
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message in the queue. `reason` is why it was put off, if it was."""
+
+    queue: str
+    arrived: float
+    recipients: tuple[str, ...]
+    reason: str = ""
+
+
+def parse(text: str) -> list[Waiting]:
+    """Read the lines of `postqueue -j`, one JSON object each.
+
+    :raises ValueError: for what is none.
+    """
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        data = json.loads(line)
+        if not isinstance(data, dict):
+            raise ValueError("a line of postqueue is no object")
+        recipients = data.get("recipients", [])
+        reasons = [str(one["delay_reason"]) for one in recipients if one.get("delay_reason")]
+        found.append(
+            Waiting(
+                str(data.get("queue_name", "")),
+                float(data.get("arrival_time", 0)),
+                tuple(str(one.get("address", "")) for one in recipients),
+                reasons[0] if reasons else "",
+            )
+        )
+    return found
+
+
+def read() -> list[Waiting] | str:
+    """The queue; or why it cannot be read."""
+    done = run(["postqueue", "-j"], 15)
+    if done.code:
+        return done.said
+    try:
+        return parse(done.out)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return f"postqueue's answer cannot be understood: {error}"
+
+
+def hours(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def judge(config: Config, queue: Sequence[Waiting] | str, now: float) -> Finding:
+    """Judge number and age. The probe's own messages do not count: they have a part of their own."""
+    if isinstance(queue, str):
+        return Finding("queue", YELLOW, f"cannot be read: {queue}", "postqueue -p", known=False)
+    own = config.mailbox.address if config.mailbox else ""
+    others = [one for one in queue if own not in one.recipients]
+    if not others:
+        return Finding("queue", GREEN, "empty")
+    oldest = min(others, key=lambda one: one.arrived)
+    age = now - oldest.arrived
+    reason = f"{len(others)} waiting, the oldest for {hours(max(age, 0))}"
+    if oldest.reason:
+        reason += f" ({oldest.reason})"
+    if age > config.queue_red:
+        level = RED
+    elif age > config.queue_yellow or len(others) > config.queue_messages:
+        level = YELLOW
+    else:
+        return Finding("queue", GREEN, reason)
+    return Finding("queue", level, reason, "postqueue -p; once the cause is gone: postqueue -f")

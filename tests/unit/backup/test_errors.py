@@ -1,0 +1,94 @@
+"""What restic 0.14 and 0.18 say when something is wrong, and what we make of it. Texts: their cmd/restic."""
+
+from __future__ import annotations
+
+import pytest
+
+from hearthmail.backup import restic_errors
+from hearthmail.backup.restic import escape, packs_in
+
+OLD, NEW = (0, 14), (0, 18)
+NO_CONFIG = (
+    "unable to open config file: Stat: stat /mnt/disk/x/config: no such file or directory\nIs there a repository"
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "text", "kind"),
+    [
+        (OLD, 1, "Fatal: wrong password or no key found", "password"),
+        (NEW, 12, "Fatal: wrong password or no key found", "password"),
+        (
+            NEW,
+            12,
+            '{"message_type":"exit_error","code":12,"message":"Fatal: wrong password or no key found"}',
+            "password",
+        ),
+        (OLD, 1, f"Fatal: {NO_CONFIG}", "missing"),
+        (OLD, 1, "Fatal: unable to open config file: <config/> does not exist\nIs there a repository at", "missing"),
+        (OLD, 1, "Fatal: unable to open config file: Lstat: file does not exist", "missing"),
+        (OLD, 1, "Fatal: unable to open config file: client.StatObject: The specified key does not exist.", "missing"),
+        (NEW, 10, f"Fatal: repository does not exist: {NO_CONFIG}", "missing"),
+        (OLD, 1, "unable to create lock in backend: repository is already locked by PID 7 on x by root", "locked"),
+        (NEW, 11, "repo already locked, waiting up to 2m0s for the lock", "locked"),
+        (OLD, 11, "something else", "other"),
+        (
+            OLD,
+            1,
+            "Fatal: unable to open config file: Head https://x/config: dial tcp: connection refused",
+            "unreachable",
+        ),
+        (NEW, 1, "Fatal: unable to open config file: dial tcp: lookup x: no such host", "unreachable"),
+        (
+            OLD,
+            1,
+            "Fatal: unable to open repository at sftp:x: unable to start the sftp session, error: EOF",
+            "unreachable",
+        ),
+        (OLD, 1, "Fatal: unable to open config file: unexpected HTTP response (401): 401 Unauthorized", "refused"),
+        (NEW, 1, "blob not removed, server response: 403 Forbidden (403)", "refused"),
+        (OLD, 1, "Fatal: unable to save snapshot: write /r/tmp: no space left on device", "full"),
+        (NEW, 1, "Save(<data/ab>) failed: server response unexpected: 507 Insufficient Storage (507)", "full"),
+        (NEW, 1, "sftp: disk quota exceeded", "full"),
+        (OLD, 1, "Load(<index/ab>, 0, 0): ciphertext verification failed", "damaged"),
+        (NEW, 1, '{"message_type":"exit_error","code":1,"message":"Fatal: repository contains errors"}', "damaged"),
+        (NEW, 1, "Fatal: something new", "other"),
+    ],
+)
+def test_causes(version: tuple[int, int], code: int, text: str, kind: str) -> None:
+    assert restic_errors.kind_of(version, code, text) == kind
+    error = restic_errors.explain(version, code, text, "/mnt/disk/x")
+    assert error.kind == kind
+    assert "/mnt/disk/x" in str(error)
+    assert kind == "other" or error.way_out, "each cause has a way out"
+
+
+def test_the_password_s_variable_is_named() -> None:
+    assert "backup_password" in str(restic_errors.explain(OLD, 1, "wrong password or no key found", "x"))
+
+
+def test_a_full_disk_while_restoring_is_this_box_s() -> None:
+    assert "--target" in str(restic_errors.explain(NEW, 1, "no space left on device", "x", restoring=True))
+
+
+def test_a_new_repository_is_never_meant_by_a_refusal() -> None:
+    for text in (
+        "Fatal: unable to open config file: unexpected HTTP response (403): 403 Forbidden",
+        "connection refused",
+    ):
+        assert restic_errors.kind_of(OLD, 1, text) != "missing"
+
+
+def test_damaged_packs_are_named() -> None:
+    one, two, three = "ab" * 32, "cd" * 32, "ef" * 32
+    said = f"""pack {one}: does not exist
+error: Pack ID does not match, want {two}, got {three}
+load <data/abababab>: invalid data returned
+pack {one} contains 2 errors: [blob {three}: hash mismatch]
+restic repair packs {one} {two}
+Fatal: repository contains errors"""
+    assert packs_in(said) == [one, two]
+
+
+def test_a_pattern_fits_only_itself() -> None:
+    assert escape("/a/[b]*?\\c") == "/a/\\[b]\\*\\?\\\\c"

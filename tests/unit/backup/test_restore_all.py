@@ -1,0 +1,377 @@
+"""The whole box: brought back, killed at every step, and never over mail that is there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hearthmail.backup import place, restore, stage, state
+from hearthmail.backup.errors import RefusedError
+from hearthmail.backup.place import Step, no_step
+from tests.unit.backup.conftest import HOST, Killed, World
+
+HANAKO, TARO = "hanako@hearth.example", "taro@hearth.example"
+
+
+def bare(world: World) -> None:
+    """The box dies; another one comes, set up from the inventory."""
+    for path in ("/var", "/etc/hearthmail/tls", "/etc/hearthmail/backup.d", "/imports"):
+        shutil.rmtree(world.box.at(path), ignore_errors=True)
+    world.box.at("/var/vmail").mkdir(parents=True)
+    world.write("/etc/hearthmail/tls/mail.pem", "another key")
+    world.write("/etc/hearthmail/tls/new.pem", "only here")
+
+
+@pytest.fixture
+def saved(world: World) -> World:
+    """A box whose backup is good; then it is bare."""
+    assert world.run("run") == 0
+    (world.path / "expected.json").write_text(json.dumps(world.mail()))
+    bare(world)
+    return world
+
+
+def expected(world: World) -> dict[str, str]:
+    found: dict[str, str] = json.loads((world.path / "expected.json").read_text())
+    return found
+
+
+def check_all_back(world: World) -> None:
+    assert world.mail() == expected(world)
+    assert world.box.at("/etc/hearthmail/tls/mail.pem").read_text() == "the key"
+    assert world.box.at("/etc/hearthmail/tls/mail.pem").stat().st_mode & 0o777 == 0o600
+    assert world.box.at("/etc/hearthmail/tls/new.pem").read_text() == "only here"
+    assert world.box.at("/var/lib/hearthmail/ddns.json").read_text() == "{}"
+    assert (world.home(HANAKO) / ".dovecot.sieve").readlink() == Path("sieve/main.sieve")
+    left = [path.name for path in world.path.rglob("*") if "hearth-" in path.name or "before-restore" in path.name]
+    assert left == []
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.18"])
+def test_everything_comes_back(saved: World, version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    saved.versions(version, "2.4.1")
+    saved.users(HANAKO, "new@hearth.example")
+    capsys.readouterr()
+    assert saved.run("restore-all", "--json") == 0
+    report = answer(capsys)
+    check_all_back(saved)
+    assert report["stage"] == "done"
+    assert report["messages_of"] == {HANAKO: 3, TARO: 1}
+    assert report["users_without_mail"] == ["new@hearth.example"]
+    assert report["mail_without_user"] == [TARO]
+    assert report["files"] > 8
+    assert not saved.box.at("/var/lib/hearthmail/restore").exists()
+    # The next backup and the one after work as ever.
+    assert saved.run("run") == 0
+    assert saved.state.error is None
+
+
+def test_typed_again_it_does_nothing(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert saved.run("restore-all") == 0
+    saved.deliver(HANAKO, "since")
+    mail = saved.mail()
+    capsys.readouterr()
+    assert saved.run("restore-all", "--json") == 0
+    assert answer(capsys)["already_done"] is True
+    assert saved.mail() == mail
+    assert saved.run("restore-all", "--again") == 3
+    assert saved.mail() == mail
+
+
+def test_text_for_people(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert saved.run("restore-all", "--progress") == 0
+    said = capsys.readouterr()
+    assert "4 messages in 2 mailboxes" in said.out
+    assert f"{HANAKO}: 3 messages" in said.out
+    assert "Lost: what was accepted after" in said.out
+    assert "placing /etc/hearthmail/tls" in said.err
+
+
+def other_file_system(_source: Path, _target: Path) -> None:
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+
+def kill_at(number: int) -> Step:
+    left = [number]
+
+    def step(name: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed(name)
+
+    return step
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.18"])
+@pytest.mark.parametrize("across", [False, True])
+def test_killed_between_any_two_steps(
+    world: World, across: bool, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.run("run") == 0
+    (world.path / "expected.json").write_text(json.dumps(world.mail()))
+    world.versions(version, "2.4.1")
+    steps: list[Step] = [no_step]
+
+    def in_process(argv: Sequence[str], _lock: int) -> str:
+        assert argv == ("hearth-backup", "place-mail")
+        return str(place.place_mail(world.box, world.config, steps[0]).failed or "")
+
+    monkeypatch.setattr(restore, "run_fragment_command", in_process)
+    if across:
+        monkeypatch.setattr(place, "rename", other_file_system)
+
+    def attempt(step: Step) -> dict[str, Any]:
+        steps[0] = step
+        return restore.restore_all(world.box, world.config, world.restic, 0, world.quiet, step=step)
+
+    died = []
+    for number in range(200):
+        bare(world)
+        try:
+            attempt(kill_at(number))
+        except Killed as killed:
+            died.append(str(killed))
+        else:
+            break
+        assert restore.is_unfinished(world.box)
+        report = attempt(no_step)
+        assert report["ok"], (died[-1], report)
+        assert report["kept"] == [], died[-1]
+        assert report["messages_of"] == {HANAKO: 3, TARO: 1}, died[-1]
+        check_all_back(world)
+    assert {"restoring", "restored", "counted", "placing", "home", "index", "cleaned"} <= set(died)
+    assert ("marked" in died) == across
+    assert len(died) > 20
+
+
+def test_killed_again_and_again(saved: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Step] = [no_step]
+    monkeypatch.setattr(
+        restore,
+        "run_fragment_command",
+        lambda _argv, _lock: str(place.place_mail(saved.box, saved.config, steps[0]).failed or ""),
+    )
+    monkeypatch.setattr(place, "rename", other_file_system)
+    for number in range(0, 200, 3):
+        steps[0] = kill_at(number)
+        try:
+            report = restore.restore_all(saved.box, saved.config, saved.restic, 0, saved.quiet, step=steps[0])
+        except Killed:
+            continue
+        break
+    assert report["ok"]
+    check_all_back(saved)
+
+
+# Mail that is there -----------------------------------------------------------------------------------------------
+
+
+def test_a_box_with_mail_is_refused(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    saved.deliver(TARO, "since")
+    mail = saved.mail()
+    capsys.readouterr()
+    assert saved.run("restore-all", "--json") == 3
+    report = answer(capsys)
+    assert report["kind"] == "holds_mail"
+    assert "--over-mail" in report["error"]
+    assert saved.mail() == mail
+    assert not saved.box.journal.exists()
+
+
+def test_over_mail_leaves_it_as_it_is(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    saved.deliver(TARO, "since")
+    capsys.readouterr()
+    assert saved.run("restore-all", "--over-mail", "--json") == 0
+    report = answer(capsys)
+    assert report["kept"] == [TARO]
+    assert [path.name for path in (saved.home(TARO) / "Maildir/new").iterdir()] == ["since"]
+    assert len(saved.mail()) > 4
+    assert (saved.home(HANAKO) / "Maildir/new/one").is_file()
+
+
+def test_an_empty_mailbox_makes_room(saved: World) -> None:
+    for part in ("cur", "new", "tmp", ".Drafts/cur"):
+        (saved.home(HANAKO) / "Maildir" / part).mkdir(parents=True)
+    (saved.home(HANAKO) / "Maildir/dovecot-uidlist").write_text("3 V999 N1\n")
+    (saved.home(HANAKO) / "index").mkdir()
+    assert saved.run("restore-all") == 0
+    check_all_back(saved)
+    assert not (saved.home(HANAKO) / "index").exists(), "it belonged to the empty one"
+
+
+def test_what_comes_while_it_makes_room_is_kept(tmp_path: Path) -> None:
+    staged, live = tmp_path / "staged", tmp_path / "vmail/d/u"
+    for base, name in ((staged, "old"), (live, "")):
+        for part in ("new", "cur", "tmp"):
+            (base / "Maildir" / part).mkdir(parents=True)
+        if name:
+            (base / "Maildir/new" / name).write_text("x")
+
+    def deliver(step: str) -> None:
+        if step == "aside":
+            (live / ".Maildir.before-restore/new/stray").write_text("y")
+
+    assert place.place_home(staged, live, (os.getuid(), os.getgid()), deliver)
+    assert {path.name for path in (live / "Maildir/new").iterdir()} == {"old", "stray"}
+    assert not (live / ".Maildir.before-restore").exists()
+
+
+def test_place_mail_by_hand_is_refused(saved: World) -> None:
+    """The staging of a running box is the last backup's copy: it would bring back what was deleted since."""
+    assert saved.run("restore-all") == 0
+    assert saved.run("run") == 0
+    (saved.home(TARO) / "Maildir/new/four").unlink()
+    assert saved.run("place-mail") == 3
+    assert list((saved.home(TARO) / "Maildir/new").iterdir()) == []
+
+
+# What goes wrong --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.18"])
+def test_without_a_repository(world: World, version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    world.versions(version, "2.4.1")
+    bare(world)
+    assert world.run("restore-all", "--json") == 1
+    assert answer(capsys)["kind"] == "missing"
+    assert not (world.path / "repository").exists(), "a restore makes none"
+
+
+def test_without_a_backup_of_this_box(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    saved.configure(hostname="other.example")
+    capsys.readouterr()
+    assert saved.run("restore-all", "--json") == 1
+    assert answer(capsys)["kind"] == "no_snapshot"
+    assert HOST not in saved.config.hostname
+
+
+def test_a_command_that_fails_is_run_again(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.fragment("web", {"after_restore": [["sh", "-c", "test -e $FAKES/ready || { echo not ready >&2; exit 1; }"]]})
+    assert world.run("run") == 0
+    (world.path / "expected.json").write_text(json.dumps(world.mail()))
+    bare(world)
+    assert world.run("restore-all") == 1
+    assert "not ready" in capsys.readouterr().out
+    assert world.run("run") == 1, "no backup of a half restored box"
+    (world.fakes / "ready").touch()
+    assert world.run("restore-all") == 0
+    check_all_back(world)
+
+
+def test_a_disk_that_is_full(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    saved.restic_fails(restore={"code": 1, "stderr": "write /x: no space left on device"})
+    capsys.readouterr()
+    assert saved.run("restore-all", "--json") == 1
+    assert answer(capsys)["kind"] == "full"
+    saved.restic_works()
+    assert saved.run("restore-all") == 0
+    check_all_back(saved)
+
+
+def test_a_target_that_holds_other_things(saved: World) -> None:
+    saved.write("/srv/photos/one.jpg", "x")
+    assert saved.run("restore-all", "--target", "/srv/photos") == 3
+    assert saved.box.at("/srv/photos/one.jpg").exists()
+    assert saved.run("restore-all", "--target", "/srv/empty") == 0
+    check_all_back(saved)
+
+
+def test_an_earlier_time(world: World) -> None:
+    (world.fakes / "restic.time").write_text("2026-11-23T07:00:00Z")
+    assert world.run("run") == 0
+    (world.path / "expected.json").write_text(json.dumps(world.mail()))
+    world.deliver(HANAKO, "late")
+    (world.fakes / "restic.time").write_text("2026-11-23T09:00:00Z")
+    assert world.run("run") == 0
+    bare(world)
+    assert world.run("restore-all", "--at", "2026-11-23 08:00Z") == 0
+    check_all_back(world)
+
+
+def test_a_lost_message_is_told(saved: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lossy(_argv: Sequence[str], _lock: int) -> str:
+        place.place_mail(saved.box, saved.config)
+        (saved.home(HANAKO) / "Maildir/new/one").unlink()
+        return ""
+
+    monkeypatch.setattr(restore, "run_fragment_command", lossy)
+    report = restore.restore_all(saved.box, saved.config, saved.restic, 0, saved.quiet)
+    assert not report["ok"]
+    assert report["fewer"] == {HANAKO: {"restored": 2, "in_backup": 3}}
+
+
+# Trees ------------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_follow_names() -> None:
+    before = {"users": {"105": "postfix", "106": "dovecot", "5000": "vmail"}, "groups": {"8": "mail"}}
+    now = {"users": {"106": "postfix", "107": "dovecot", "5000": "vmail"}, "groups": {"8": "mail", "9": "x"}}
+    assert place.renumbering(before, now) == {"users": {105: 106, 106: 107}, "groups": {}}
+    assert place.renumbering({}, now) == {"users": {}, "groups": {}}
+
+
+def test_renumbering_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, tuple[int, int]] = {}
+
+    def note(path: Path, uid: int, gid: int, *, follow_symlinks: bool) -> None:
+        assert not follow_symlinks
+        given[Path(path).name] = (uid, gid)
+
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/file").touch()
+    me, group = (tmp_path / "sub").stat().st_uid, (tmp_path / "sub").stat().st_gid
+    monkeypatch.setattr(os, "chown", note)
+    place.renumber(tmp_path, {"users": {me: 4711}, "groups": {}})
+    assert given == {"sub": (4711, group), "file": (4711, group)}
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_merging(tmp_path: Path, across: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if across:
+        monkeypatch.setattr(place, "rename", other_file_system)
+    source, target = tmp_path / "from/etc/x", tmp_path / "to/etc/x"
+    (source / "deep/deeper").mkdir(parents=True)
+    (source / "deep/deeper/file").write_text("restored")
+    (source / "link").symlink_to("deep")
+    (source / "was-folder").write_text("now a file")
+    (source / "ends.placed").write_text("a name like any other")
+    source.chmod(0o750)
+    (target / "deep").mkdir(parents=True)
+    (target / "deep/own").write_text("only here")
+    (target / "was-folder").mkdir()
+    place.merge(source, target)
+    assert (target / "deep/deeper/file").read_text() == "restored"
+    assert (target / "deep/own").read_text() == "only here"
+    assert (target / "link").is_symlink()
+    assert (target / "was-folder").read_text() == "now a file"
+    assert (target / "was-folder.before-restore").is_dir()
+    assert (target / "ends.placed").exists()
+    assert target.stat().st_mode & 0o777 == 0o750
+    assert not source.exists()
+
+
+def test_a_broken_journal_is_named(saved: World) -> None:
+    state.write(saved.box.journal, {"unknown": 1})
+    assert saved.run("restore-all") == 1
+
+
+@pytest.mark.parametrize("work", [stage.stage_mail, restore.place_mail])
+def test_staging_and_placing_are_apart(saved: World, work: Callable[..., Any]) -> None:
+    if work is restore.place_mail:
+        with pytest.raises(RefusedError):
+            work(saved.box, saved.config)
+    else:
+        assert work(saved.box, saved.config).copied == []

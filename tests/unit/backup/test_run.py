@@ -1,0 +1,332 @@
+"""Taking a backup, its state, checks, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hearthmail.backup import processes, progress, state
+from hearthmail.backup.errors import BackupError
+from tests.unit.backup.conftest import HOST, MAIL, SOURCES, World
+
+VERSIONS = pytest.mark.parametrize("version", ["0.14", "0.18"])
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+@VERSIONS
+def test_a_backup(world: World, version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    world.versions(version, "2.4.1")
+    assert world.run("run", "--json") == 0
+    report = answer(capsys)
+    assert report["made_repository"] is True
+    # Four messages, the scripts, three lists of UIDs or so; the key, the agent's state, two fragments, the owners.
+    assert report["missing_paths"] == []
+    names = {path.name for path in (world.path / "repository").rglob("*") if path.is_file()}
+    assert {"one", "two:2,FS", "three:2,S", "four", "mail.pem", "ddns.json", "dovecot.json", "owners.json"} <= names
+    assert not {"state.json", "staged.json", "repository.json"} & names
+    saved = world.state
+    assert (saved.error, saved.snapshot, saved.files) == (None, report["snapshot"], report["files"])
+    assert saved.last_success is not None
+    assert saved.last_success.endswith("+00:00")
+    assert world.box.state.stat().st_mode & 0o777 == 0o644
+    assert world.run("run") == 0
+    backup = world.calls("restic")[-1]
+    assert backup[backup.index("--host") + 1] == HOST
+    assert backup[backup.index("--tag") + 1] == "hearthmail"
+    assert ("--group-by" in backup) == (version == "0.18")
+    assert [call[-1] for call in world.calls("restic") if "init" in call] == ["init"], "once"
+    assert "secret-of-the-repository" not in str(world.calls("restic"))
+
+
+def test_text_for_people(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.fragment("other", {"paths": ["/var/lib/nowhere"]})
+    assert world.run("run") == 0
+    said = capsys.readouterr().out
+    assert "The repository was made" in said
+    assert "nowhere" in said
+    assert world.run("status") == 0
+    assert "Last check: never" in capsys.readouterr().out
+    assert world.run("snapshots") == 0
+    assert "files" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("forget", [True, False])
+def test_forgetting(world: World, forget: bool) -> None:
+    world.configure(forget=forget, retention={"hourly": 5, "daily": 0})
+    assert world.run("run") == 0
+    calls = [call for call in world.calls("restic") if "forget" in call]
+    assert len(calls) == forget
+    if forget:
+        assert "--keep-hourly" in calls[0]
+        assert "--keep-daily" not in calls[0]
+
+
+def test_a_failing_forget_is_told_and_the_snapshot_counts(world: World) -> None:
+    world.configure(forget=True)
+    world.restic_fails(forget={"code": 1, "stderr": "server response: 403 Forbidden (403)"})
+    assert world.run("run") == 1
+    assert "could not be removed" in str(world.state.error)
+    assert world.state.last_success
+
+
+def test_files_that_could_not_be_read_fail_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"message_type": "error", "error": {"Op": "open"}, "during": "archival", "item": "/var/lib/x/gone"}
+    assert world.run("run") == 0
+    good = world.state
+    world.restic_fails(backup={"code": 3, "stderr": json.dumps(said) + "\nWarning: at least one source file"})
+    capsys.readouterr()
+    assert world.run("run", "--json") == 1
+    assert answer(capsys)["unread"] == ["/var/lib/x/gone"]
+    assert "/var/lib/x/gone" in str(world.state.error)
+    assert world.state.snapshot == good.snapshot, "the last good one stays named"
+
+
+def test_a_failing_command_fails_it_but_the_rest_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.fragment("web", {"before": [["sh", "-c", "echo the dump broke >&2; exit 4"], ["no-such-program"]]})
+    assert world.run("run", "--json") == 1
+    report = answer(capsys)
+    assert "the dump broke" in str(report["error"])
+    assert "no-such-program" in str(report["error"])
+    assert report["snapshot"]
+    assert world.state.last_success is None
+    call = next(call for call in world.calls("restic") if "backup" in call)
+    assert "incomplete" in call
+
+
+def test_a_mailbox_that_cannot_be_copied_is_named(world: World) -> None:
+    world.doveadm_fails(**{"taro@hearth.example": [75]})
+    assert world.run("run") == 1
+    assert "taro@hearth.example" in str(world.state.error)
+
+
+def test_a_broken_fragment_is_named_and_nothing_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.write("/etc/hearthmail/backup.d/ddns.json", "{")
+    assert world.run("run", "--json") == 1
+    assert answer(capsys)["kind"] == "fragment"
+    assert "ddns.json" in str(world.state.error)
+    assert not (world.path / "repository").exists()
+
+
+@VERSIONS
+def test_a_repository_that_vanished_is_not_made_anew(world: World, version: str) -> None:
+    world.versions(version, "2.4.1")
+    assert world.run("run") == 0
+    (world.path / "repository").rename(world.path / "unmounted")
+    assert world.run("run") == 1
+    assert "mounted" in str(world.state.error)
+    assert not (world.path / "repository").exists()
+    assert world.run("init") == 0
+    assert world.run("run") == 0
+    assert world.state.error is None
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("code", "text", "kind", "named"),
+    [
+        (12, "Fatal: wrong password or no key found", "password", "backup_password"),
+        (11, "repository is already locked by PID 1 on other", "locked", "half an hour"),
+        (1, "Fatal: unable to open config file: dial tcp: connection refused", "unreachable", "Mail goes on"),
+        (
+            1,
+            "Fatal: unable to open config file: unexpected HTTP response (401): 401 Unauthorized",
+            "refused",
+            "backup_env",
+        ),
+    ],
+)
+def test_refusals(
+    world: World, version: str, code: int, text: str, kind: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.versions(version, "2.4.1")
+    world.restic_fails(unlock={"code": code, "stderr": text})
+    assert world.run("run", "--json") == 1
+    assert answer(capsys)["kind"] == kind
+    assert named in str(world.state.error)
+    assert "init" not in str(world.calls("restic"))
+    assert world.calls("doveadm") == [], "nothing is copied for nothing"
+
+
+def test_a_full_repository(world: World) -> None:
+    world.restic_fails(backup={"code": 1, "stderr": "Fatal: write: no space left on device"})
+    assert world.run("run") == 1
+    assert "no room left" in str(world.state.error)
+    world.restic_works()
+    assert world.run("run") == 0
+
+
+def test_without_restic(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert world.run("run") == 1
+    assert "apt install restic" in capsys.readouterr().err
+
+
+def test_a_half_restored_box_takes_no_backup(world: World) -> None:
+    state.write(world.box.journal, {"stage": "placing"})
+    assert world.run("run") == 1
+    assert "did not end" in str(world.state.error)
+
+
+# The lock ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_one_at_a_time(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with state.locked(world.box.lock):
+        assert world.run("run", "--json") == 1
+        assert answer(capsys)["kind"] == "running"
+        assert not world.box.state.exists(), "the other one's state is not touched"
+        assert world.run("status", "--json") == 0
+        assert answer(capsys)["running"] is True
+    assert not state.is_locked(world.box.lock)
+    assert world.run("run", "--wait", "1") == 0
+
+
+def test_the_lock_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    code = "import sys, time; from pathlib import Path; from hearthmail.backup import state\n"
+    code += f"with state.locked(Path({str(path)!r})): print('held', flush=True); time.sleep(0.5)"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={"PYTHONPATH": str(SOURCES)})
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(BackupError), state.locked(path):
+        pass
+    with state.locked(path, wait=10):
+        pass
+    holder.stdout.close()
+    holder.wait()
+
+
+def test_restic_that_outlives_us_holds_the_lock(tmp_path: Path) -> None:
+    with state.locked(tmp_path / "lock") as lock:
+        child = subprocess.Popen(["sleep", "30"], pass_fds=(lock,))
+    try:
+        assert state.is_locked(tmp_path / "lock")
+    finally:
+        child.kill()
+        child.wait()
+    assert not state.is_locked(tmp_path / "lock")
+
+
+def test_what_a_fragment_starts_does_not_hold_the_lock(tmp_path: Path) -> None:
+    with state.locked(tmp_path / "lock") as lock:
+        assert processes.run_fragment_command(["sh", "-c", "sleep 30 & echo $! > " + str(tmp_path / "pid")], lock) == ""
+    try:
+        assert not state.is_locked(tmp_path / "lock")
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), 9)
+
+
+# Checks -----------------------------------------------------------------------------------------------------------
+
+PACK = "ab" * 32
+DAMAGE = {"code": 1, "stderr": f"pack {PACK} contains 1 errors: hash mismatch\nFatal: repository contains errors"}
+
+
+def test_a_good_check(world: World) -> None:
+    world.configure(forget=True)
+    world.run("run")
+    assert world.run("check") == 0
+    assert world.state.last_check
+    assert world.state.check_error is None
+    called = [call for call in world.calls("restic") if "check" in call]
+    assert called[0][-1] == "--read-data-subset=2%"
+    assert world.calls("restic")[-1][-1] == "prune"
+
+
+@VERSIONS
+def test_damage_is_named(world: World, version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    world.versions(version, "2.4.1")
+    world.run("run")
+    world.restic_fails(check=DAMAGE)
+    capsys.readouterr()
+    assert world.run("check", "--json") == 1
+    report = answer(capsys)
+    assert report["packs"] == [PACK]
+    assert PACK in str(world.state.check_error)
+    way_out = "check --repair" if version == "0.18" else "rebuild-index"
+    assert way_out in str(world.state.check_error)
+    assert world.state.error is None
+
+
+def test_damage_is_healed(world: World) -> None:
+    world.run("run")
+    world.restic_fails(check=DAMAGE)
+    assert world.run("check", "--repair") == 0
+    done = [call[2:] for call in world.calls("restic") if {"repair", "backup", "check"} & set(call)]
+    assert [call[:2] for call in done[1:]] == [
+        ["check", "--read-data-subset=2%"],
+        ["repair", "index"],
+        ["repair", "packs"],
+        ["backup", "--json"],
+        ["repair", "snapshots"],
+        ["check"],
+    ]
+    assert world.state.check_error is None
+
+
+def test_an_old_restic_cannot_heal(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.versions("0.14", "2.3.19")
+    world.run("run")
+    world.restic_fails(check=DAMAGE)
+    assert world.run("check", "--repair") == 1
+    assert "cannot repair packs" in capsys.readouterr().out
+
+
+def test_the_other_side_heals_what_we_may_not_delete(world: World) -> None:
+    world.run("run")
+    world.configure(repository="rest:https://box:hidden@backup.example/")
+    world.restic_fails(check=DAMAGE)
+    assert world.run("check", "--repair") == 1
+    assert "on the other side" in str(world.state.check_error)
+    assert "hidden" not in str(world.state.check_error)
+
+
+def test_a_check_that_cannot_run_is_no_damage(world: World) -> None:
+    world.run("run")
+    world.restic_fails(check={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert world.run("check") == 1
+    assert "cannot be reached" in str(world.state.check_error)
+
+
+# Odds and ends ----------------------------------------------------------------------------------------------------
+
+
+def test_state_of_others(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text('{"last_success": "x", "new_key": 1}')
+    assert state.load(tmp_path / "s").last_success == "x"
+    (tmp_path / "s").write_text("{")
+    assert state.load(tmp_path / "s") == state.State()
+
+
+def test_progress_in_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 101.0, 110.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    shown = progress.Progress("restore", active=True)
+    shown.show(1, 10, 1, 10)
+    shown.show(5, 10, 5_000_000, 10_000_000)
+    assert capsys.readouterr().err == "restore: 5 of 10 files, 5 MB of 10 MB, 0:10 left\n"
+
+
+def test_our_own_command_is_this_very_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "hearth-backup"
+    own.touch()
+    monkeypatch.setattr(sys, "argv", [str(own)])
+    assert processes.resolve(MAIL["before"][0]) == [str(own), "stage-mail"]
+    assert processes.resolve(["other", "x"]) == ["other", "x"]
+
+
+def test_usage(world: World) -> None:
+    with pytest.raises(SystemExit) as caught:
+        world.run("restore-user", "--user", "x")
+    assert caught.value.code == 2

@@ -1,0 +1,168 @@
+"""The copy of all mail: made when something changed, and only then."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hearthmail.backup import dovecot, maildir, stage
+from hearthmail.backup.errors import BackupError
+from tests.unit.backup.conftest import World
+
+HANAKO, TARO = "hanako@hearth.example", "taro@hearth.example"
+
+
+def copied(world: World) -> list[str]:
+    report = stage.stage_mail(world.box, world.config)
+    assert report.failed == {}
+    return report.copied
+
+
+@pytest.mark.parametrize("version", ["2.3.19.1", "2.4.1-4"])
+def test_everything_is_copied_once(world: World, version: str) -> None:
+    world.versions("0.18", version)
+    assert copied(world) == [HANAKO, TARO]
+    staged = world.staged(HANAKO)
+    assert (staged / "Maildir/cur/two:2,FS").is_file()
+    assert (staged / "Maildir/.Work.2026/cur/three:2,S").is_file()
+    assert (staged / "sieve/main.sieve").read_text() == "keep;"
+    assert (staged / ".dovecot.sieve").readlink() == Path("sieve/main.sieve")
+    calls = len(world.calls("doveadm"))
+    assert copied(world) == []
+    assert len(world.calls("doveadm")) == calls, "an idle mailbox costs no process"
+    place = next(call for call in world.calls("doveadm") if HANAKO in call)
+    assert place[0] == "backup"
+    assert (f"INDEX={staged}/index" in place[-1]) == version.startswith("2.3")
+
+
+CHANGES: dict[str, Callable[[World], object]] = {
+    "delivery": lambda world: world.deliver(HANAKO, "five"),
+    "delivery into a folder": lambda world: world.deliver(HANAKO, "five", ".Work.2026"),
+    "new to cur": lambda world: (world.home(HANAKO) / "Maildir/new/one").rename(
+        world.home(HANAKO) / "Maildir/cur/one:2,"
+    ),
+    "a flag": lambda world: (world.home(HANAKO) / "Maildir/.Work.2026/cur/three:2,S").rename(
+        world.home(HANAKO) / "Maildir/.Work.2026/cur/three:2,FS"
+    ),
+    "a deletion": lambda world: (world.home(HANAKO) / "Maildir/cur/two:2,FS").unlink(),
+    "a new folder": lambda world: (world.home(HANAKO) / "Maildir/.New/cur").mkdir(parents=True),
+    "a subscription": lambda world: (world.home(HANAKO) / "Maildir/subscriptions").write_text("Work"),
+    "a script": lambda world: (world.home(HANAKO) / "sieve/main.sieve").write_text("discard;"),
+    "the active script": lambda world: (world.home(HANAKO) / ".dovecot.sieve").unlink(),
+    "the clock went back": lambda world: os.utime(world.home(HANAKO) / "Maildir/cur", (1e9, 1e9)),
+    "the copy is gone": lambda world: (world.staged(HANAKO) / "Maildir").rename(world.path / "away"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_makes_a_new_copy(world: World, change: str) -> None:
+    copied(world)
+    CHANGES[change](world)
+    assert copied(world) == [HANAKO]
+
+
+def test_a_change_within_the_clock_s_grain_is_not_trusted(world: World) -> None:
+    copied(world)
+    world.deliver(HANAKO, "five")
+    assert copied(world) == [HANAKO]
+    # The file system's clock may not have moved since: it is looked at once more, until two seconds are over.
+    assert copied(world) == [HANAKO]
+    report = stage.stage_mail(world.box, world.config, now=lambda: time.time_ns() + 3 * 10**9)
+    assert report.copied == [HANAKO]
+    assert copied(world) == []
+
+
+def test_a_change_during_the_copy_makes_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = stage.stage_user
+
+    def with_delivery(release: tuple[int, int], user: dovecot.User, live: Path, staging: Path) -> None:
+        real(release, user, live, staging)
+        world.deliver(user.address, "meanwhile")
+        world.age()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "stage_user", with_delivery)
+        copied(world)
+    os.utime(world.home(TARO) / "Maildir/new")
+    assert TARO in copied(world)
+
+
+def test_a_mailbox_that_changes_is_tried_again(world: World) -> None:
+    world.doveadm_fails(**{HANAKO: [2, 2], TARO: [0]})
+    assert copied(world) == [HANAKO, TARO]
+    assert sum(HANAKO in call for call in world.calls("doveadm")) == 3
+
+
+def test_one_that_fails_does_not_keep_the_others(world: World) -> None:
+    world.doveadm_fails(**{HANAKO: [75], TARO: [2] * 9})
+    report = stage.stage_mail(world.box, world.config)
+    assert "failed with 75" in report.failed[HANAKO]
+    assert "each of 5" in report.failed[TARO]
+    assert sum(TARO in call for call in world.calls("doveadm")) == stage.TRIES
+    world.doveadm_fails()
+    assert copied(world) == [HANAKO, TARO], "a failed one is not taken for done"
+
+
+def test_the_copy_of_a_gone_user_goes_only_with_the_mail(world: World) -> None:
+    copied(world)
+    world.users(HANAKO)
+    assert stage.stage_mail(world.box, world.config).removed == []
+    assert world.staged(TARO).is_dir()
+    stage.remove(world.home(TARO))
+    assert stage.stage_mail(world.box, world.config).removed == [TARO]
+    assert not world.staged(TARO).exists()
+    stage.remove(world.home(HANAKO))
+    assert stage.stage_mail(world.box, world.config).removed == []
+    assert world.staged(HANAKO).is_dir(), "a user who is in the file keeps the copy"
+
+
+def test_nothing_is_removed_without_mail_or_users(world: World) -> None:
+    copied(world)
+    world.box.at("/var/vmail").rename(world.path / "unmounted")
+    with pytest.raises(BackupError, match="disk mounted"):
+        stage.stage_mail(world.box, world.config)
+    world.box.at("/etc/dovecot/users").unlink()
+    with pytest.raises(BackupError, match="users is missing"):
+        stage.stage_mail(world.box, world.config)
+    assert world.staged(HANAKO).is_dir()
+
+
+def test_an_interrupted_staging_begins_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_all: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "copy_sieve", die)
+        with pytest.raises(KeyboardInterrupt):
+            stage.stage_mail(world.box, world.config)
+    assert set(copied(world)) == {HANAKO, TARO}
+
+
+@pytest.mark.parametrize("address", ["hanako", "a/b@x.example", "@x.example", "..@x.example", "a@../x"])
+def test_addresses_that_are_no_folders(address: str) -> None:
+    with pytest.raises(BackupError, match="not an address"):
+        dovecot.user(address)
+
+
+@pytest.mark.parametrize(
+    ("name", "directory"),
+    [
+        ("INBOX", ""),
+        ("Work/2026", ".Work.2026"),
+        ("Entwürfe & mehr", ".Entw&APw-rfe &- mehr"),
+        # The example of RFC 3501, 5.1.3.
+        ("~peter/mail/台北/日本語", ".~peter.mail.&U,BTFw-.&ZeVnLIqe-"),
+    ],
+)
+def test_names_of_folders(name: str, directory: str) -> None:
+    assert maildir.folder_directory(name) == directory
+
+
+def test_counting(world: World) -> None:
+    assert maildir.count(world.home(HANAKO) / "Maildir") == 3
+    assert not maildir.has_mail(world.home(HANAKO) / "nothing")
+    assert dovecot.counted("mailbox\tmessages\nA/INBOX\t12\nA/x y\t3\n") == 15

@@ -1,0 +1,278 @@
+"""The escalation, round by round, by a clock of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from hearthmail.probe.decide import Action, Flush, Reboot, Restart, Rules, count_restarts, decide, flapping
+from hearthmail.probe.finding import CHAIN, FLUSH, GREEN, REBOOT, RED, RESTART, WAIT, YELLOW, Finding
+from hearthmail.probe.memory import Fault, Letter, Memory, dump, parse
+
+START = 1_800_000_000.0
+CHAIN_UNITS = ("unbound.service", "dovecot.service", "postfix.service")
+RULES = Rules("mail.hearth.example", CHAIN_UNITS)
+HUNG = Finding("dovecot", RED, "it hangs", "journalctl", "dovecot.service", (RESTART, CHAIN, REBOOT))
+WELL = Finding("dovecot", GREEN, "IMAP answers")
+LOST = Finding("message", RED, "did not arrive", repair=(CHAIN, REBOOT))
+FULL = Finding("room /", RED, "1 % free", "make room", no_room=True)
+OLD = Finding("queue", RED, "5 waiting, the oldest for 5 h", "postqueue -p")
+
+
+def green(finding: Finding) -> Finding:
+    return Finding(finding.part, GREEN, "well")
+
+
+@dataclass
+class World:
+    """Rounds of a minute."""
+
+    rules: Rules = RULES
+    memory: Memory = field(default_factory=Memory)
+    now: float = START
+    letters: list[Letter] = field(default_factory=list)
+    done: list[list[Action]] = field(default_factory=list)
+
+    def round(self, *findings: Finding, busy: str = "") -> list[Action]:
+        """One round, as `run_round` does it: what is to be told leaves, the memory goes through its file."""
+        self.now += 60
+        all_of_them = [*findings, *flapping(self.memory, self.now)]
+        memory, actions = decide(self.rules, self.memory, all_of_them, self.now, busy)
+        self.letters += memory.letters
+        self.memory = parse(dump(replace(memory, letters=())))
+        self.done.append(actions)
+        return actions
+
+    def rounds(self, findings: Sequence[Finding], count: int) -> None:
+        for _ in range(count):
+            self.round(*findings)
+
+    def count(self, kind: Callable[[Action], bool]) -> int:
+        return sum(kind(action) for actions in self.done for action in actions)
+
+
+def is_reboot(action: Action) -> bool:
+    return isinstance(action, Reboot)
+
+
+def test_green_rounds_do_nothing() -> None:
+    world = World()
+    world.rounds([WELL, green(LOST)], 60)
+    assert world.done == [[]] * 60
+    assert world.letters == []
+    assert world.memory == Memory()
+
+
+def test_a_fault_that_a_restart_mends_is_a_note_and_no_mail() -> None:
+    world = World()
+    assert world.round(HUNG) == [Restart(("dovecot.service",)), Flush()]
+    assert world.round(WELL) == []
+    world.rounds([WELL], 60)
+    assert world.letters == []
+    assert [note.text for note in world.memory.notes] == ["Restarted dovecot.service, because dovecot is red: it hangs"]
+    world.now += 86400
+    world.round(WELL)
+    assert world.memory.notes == ()
+
+
+def test_restart_chain_reboot_person() -> None:
+    world = World()
+    assert world.round(HUNG) == [Restart(("dovecot.service",)), Flush()]
+    assert world.round(HUNG) == [Restart(CHAIN_UNITS), Flush()]
+    assert world.round(HUNG) == [Reboot()]
+    assert world.memory.last_reboot == world.now
+    assert world.letters == []
+    assert world.round(HUNG) == []
+    assert [letter.subject for letter in world.letters] == ["mail.hearth.example: dovecot needs you"]
+    body = world.letters[0].body
+    assert "a restart of the service, a restart of all mail services, a reboot" in body
+    assert "what to do: journalctl" in body
+
+
+def test_sixty_red_rounds_are_one_mail_and_one_reboot() -> None:
+    world = World()
+    world.rounds([HUNG, LOST, OLD], 60)
+    # The queue, which nothing mends, after two rounds; the others once all was tried.
+    assert [letter.subject.split(": ")[1] for letter in world.letters] == [
+        "queue needs you",
+        "dovecot, message needs you",
+    ]
+    assert world.count(is_reboot) == 1
+
+
+def test_it_is_told_again_after_a_day_and_once_when_well() -> None:
+    world = World()
+    world.rounds([OLD], 24 * 60 - 5)
+    assert len(world.letters) == 1
+    world.rounds([OLD], 60)
+    assert len(world.letters) == 2
+    world.rounds([green(OLD)], 60)
+    assert [letter.subject for letter in world.letters[2:]] == ["mail.hearth.example: all is well again"]
+    assert world.memory.faults == {}
+
+
+def test_one_red_round_is_not_told() -> None:
+    world = World()
+    for _ in range(30):
+        world.round(OLD)
+        world.round(green(OLD))
+    assert world.letters == []
+
+
+def test_all_that_was_told_must_be_well() -> None:
+    world = World()
+    world.rounds([OLD, green(FULL)], 3)
+    world.rounds([OLD, FULL], 3)
+    world.rounds([green(OLD), FULL], 5)
+    assert len(world.letters) == 2
+    world.rounds([green(OLD), green(FULL)], 5)
+    assert len(world.letters) == 3
+    assert "queue: well again" in world.letters[2].body
+    assert "room /: well again" in world.letters[2].body
+
+
+def test_a_part_that_comes_and_goes_is_not_told_each_time() -> None:
+    world = World()
+    for _ in range(60):
+        world.rounds([OLD], 3)
+        world.rounds([green(OLD)], 3)
+    # Told, well, told once more; from then on it must stay well for half an hour.
+    assert len(world.letters) == 3
+
+
+def test_nothing_is_rebooted_while_a_backup_or_apt_runs() -> None:
+    world = World()
+    for _ in range(10):
+        world.round(HUNG, busy="apt is at work")
+    assert world.count(is_reboot) == 0
+    assert len(world.letters) == 1
+    assert world.round(HUNG) == [Reboot()]
+
+
+def test_at_most_one_reboot_an_hour() -> None:
+    world = World()
+    world.rounds([HUNG], 3)
+    assert world.done[-1] == [Reboot()]
+    # A new fault, ten minutes later.
+    world.rounds([WELL], 10)
+    world.rounds([HUNG], 40)
+    assert world.count(is_reboot) == 1
+    world.rounds([HUNG], 20)
+    assert world.count(is_reboot) == 2
+
+
+def test_the_reboot_can_be_forbidden() -> None:
+    world = World(rules=replace(RULES, reboot=False))
+    world.rounds([HUNG], 120)
+    assert world.count(is_reboot) == 0
+    assert len(world.letters) == 1
+
+
+def test_what_no_repair_mended_is_tried_again_now_and_then() -> None:
+    world = World()
+    world.rounds([HUNG], 60)
+    later = [actions for actions in world.done[4:] if actions]
+    assert later
+    assert all(actions == [Restart(("dovecot.service",)), Flush()] for actions in later)
+    assert not flapping(world.memory, world.now), "these are no restarts that helped for a while"
+
+
+def test_a_full_disk_is_told_and_never_restarted() -> None:
+    world = World()
+    world.rounds([FULL, LOST], 60)
+    assert all(not actions for actions in world.done)
+    assert len(world.letters) == 1
+
+
+def test_a_service_that_died_of_a_full_disk_is_no_cause_for_a_reboot() -> None:
+    world = World()
+    world.rounds([FULL, HUNG], 30)
+    assert world.count(is_reboot) == 0
+    assert world.done[0] == [Restart(("dovecot.service",)), Flush()]
+    # There is room again: the repair goes on.
+    assert world.round(green(FULL), HUNG) == [Restart(CHAIN_UNITS), Flush()]
+
+
+def test_the_message_alone_restarts_the_chain_first() -> None:
+    world = World()
+    assert world.round(WELL, LOST) == [Restart(CHAIN_UNITS), Flush()]
+    assert world.round(WELL, LOST) == [Reboot()]
+
+
+def test_mail_that_was_put_off_is_tried_again_first() -> None:
+    world = World()
+    put_off = replace(LOST, repair=(FLUSH, CHAIN, REBOOT))
+    assert world.round(WELL, put_off) == [Flush()]
+    assert world.round(WELL, put_off) == [Restart(CHAIN_UNITS), Flush()]
+
+
+def test_a_busy_queue_gets_a_round_more() -> None:
+    world = World()
+    busy = replace(LOST, repair=(WAIT, CHAIN, REBOOT))
+    assert world.round(busy) == []
+    assert world.letters == []
+    assert world.round(busy) == [Restart(CHAIN_UNITS), Flush()]
+
+
+def test_what_could_not_be_looked_at_changes_nothing() -> None:
+    world = World()
+    world.round(LOST)
+    before = world.memory.faults["message"]
+    world.round(Finding("message", YELLOW, "not tried", known=False))
+    assert world.memory.faults["message"] == before
+    assert world.letters == []
+
+
+def test_several_faults_are_one_restart_each_in_the_order_of_the_chain() -> None:
+    world = World()
+    postfix = replace(HUNG, part="postfix", unit="postfix.service")
+    assert world.round(postfix, HUNG) == [Restart(("dovecot.service", "postfix.service")), Flush()]
+    assert world.round(postfix, HUNG) == [Restart(CHAIN_UNITS), Flush()]
+    assert [letter.subject for letter in world.letters] == []
+
+
+def test_a_unit_beside_the_chain_is_restarted_alone_then_told() -> None:
+    world = World()
+    agent = Finding("dns agent", RED, "does not run", unit="hearth-ddns.timer", repair=(RESTART,))
+    assert world.round(agent) == [Restart(("hearth-ddns.timer",))]
+    assert world.round(agent) == []
+    assert len(world.letters) == 1
+    assert world.count(is_reboot) == 0
+
+
+def test_a_flapping_service_is_told_once() -> None:
+    world = World()
+    for _ in range(20):
+        world.round(HUNG)
+        world.rounds([WELL], 2)
+    assert [letter.subject.split(": ")[1] for letter in world.letters] == ["restarts of dovecot.service needs you"]
+    world.rounds([WELL], 70)
+    assert [letter.subject.split(": ")[1] for letter in world.letters[1:]] == ["all is well again"]
+
+
+def test_what_systemd_restarts_by_itself_counts_too() -> None:
+    memory = count_restarts(Memory(), {"dovecot.service": 7}, START)
+    assert memory.restarts == {}, "what was before us is no news"
+    memory = count_restarts(memory, {"dovecot.service": 8}, START + 60)
+    assert len(memory.restarts["dovecot.service"]) == 1
+    assert memory.notes[-1].text == "dovecot.service ended unasked and systemd started it again (once)."
+    # Somebody restarted it: systemd counts anew.
+    memory = count_restarts(memory, {"dovecot.service": 0}, START + 120)
+    assert len(memory.restarts["dovecot.service"]) == 1
+    memory = count_restarts(memory, {"dovecot.service": 3}, START + 180)
+    assert [finding.part for finding in flapping(memory, START + 180)] == ["restarts of dovecot.service"]
+    assert flapping(memory, START + 3900) == []
+
+
+def test_a_clock_that_was_wrong_forbids_no_reboot_for_ever() -> None:
+    tomorrow = START + 86400
+    world = World(memory=Memory(last_reboot=tomorrow, faults={"dovecot": Fault(tomorrow, 2, steps=(RESTART, CHAIN))}))
+    world.rounds([HUNG], 62)
+    assert world.count(is_reboot) == 1
+
+
+def test_letters_are_kept_but_not_without_end() -> None:
+    memory = Memory()
+    for day in range(30):
+        memory, _ = decide(RULES, memory, [OLD], START + day * 86400)
+    assert len(memory.letters) == 10

@@ -1,0 +1,238 @@
+"""Queue, room, time, certificate, DNS agent, backup: from what the programs really print."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hearthmail.probe import box, mailqueue, upkeep
+from hearthmail.probe.commands import Done
+from hearthmail.probe.config import Config, Mailbox, Room
+from hearthmail.probe.finding import GREEN, RED, RESTART, YELLOW
+
+NOW = 1_800_000_000.0
+PROBE = "hearth-probe@hearthmail.invalid"
+CONFIG = Config("mail.hearth.example", mailbox=Mailbox(PROBE, "secret"))
+
+# As Postfix 3.10 prints it.
+QUEUE = """\
+{"queue_name": "deferred", "queue_id": "4bGx1y2Pz3", "arrival_time": 1799996000, "message_size": 1234, \
+"forced_expire": false, "sender": "hanako@hearth.example", "recipients": [{"address": "alice@peer.example", \
+"delay_reason": "connect to mx.peer.example[198.51.100.80]:25: Connection timed out"}]}
+{"queue_name": "active", "queue_id": "4bGx1y2Pz4", "arrival_time": 1799999990, "message_size": 321, \
+"forced_expire": false, "sender": "", "recipients": [{"address": "hearth-probe@hearthmail.invalid"}]}
+"""
+
+
+def test_the_queue_is_read() -> None:
+    first, second = mailqueue.parse(QUEUE)
+    assert first.recipients == ("alice@peer.example",)
+    assert first.reason == "connect to mx.peer.example[198.51.100.80]:25: Connection timed out"
+    assert (second.queue, second.arrived, second.reason) == ("active", 1799999990, "")
+    assert mailqueue.parse("") == []
+    with pytest.raises(ValueError):
+        mailqueue.parse("postqueue: fatal: Queue report unavailable - mail system is down")
+
+
+@pytest.mark.parametrize(
+    ("age", "level"), [(60, GREEN), (3500, GREEN), (3700, YELLOW), (4 * 3600 - 60, YELLOW), (4 * 3600 + 60, RED)]
+)
+def test_the_age_of_the_oldest(age: float, level: str) -> None:
+    waiting = [mailqueue.Waiting("deferred", NOW - age, ("a@peer.example",), "timed out")]
+    found = mailqueue.judge(CONFIG, waiting, NOW)
+    assert (found.level, found.repair) == (level, ())
+    assert "timed out" in found.reason
+
+
+def test_many_are_yellow_and_our_own_do_not_count() -> None:
+    others = [mailqueue.Waiting("active", NOW, ("a@peer.example",))] * 1001
+    assert mailqueue.judge(CONFIG, others, NOW).level == YELLOW
+    own = [mailqueue.Waiting("deferred", NOW - 86400, (PROBE,))]
+    assert mailqueue.judge(CONFIG, own, NOW).reason == "empty"
+    assert mailqueue.judge(CONFIG, "mail system is down", NOW).known is False
+
+
+def seen(free: int, inodes: int = 50, files: int = 100) -> os.statvfs_result:
+    values = {"f_bavail": free, "f_blocks": 100, "f_frsize": 2**20, "f_favail": inodes, "f_files": files}
+    return cast(os.statvfs_result, SimpleNamespace(**values))
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "files", "red_bytes", "level"),
+    [
+        (50, 50, 100, 0, GREEN),
+        (9, 50, 100, 0, YELLOW),
+        (2, 50, 100, 0, RED),
+        (50, 2, 100, 0, RED),
+        (50, 0, 0, 0, GREEN),  # btrfs counts no inodes
+        (50, 50, 100, 60 * 2**20, RED),  # plenty, but less than Postfix wants
+    ],
+)
+def test_room(free: int, inodes: int, files: int, red_bytes: int, level: str) -> None:
+    found = box.judge_room(CONFIG, Room("/var/vmail", red_bytes), seen(free, inodes, files))
+    assert (found.level, found.no_room, found.repair) == (level, level == RED, ())
+
+
+def test_a_file_system_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "mail").mkdir()
+    room = (Room(str(tmp_path)), Room(str(tmp_path / "mail"), 10**18), Room(str(tmp_path / "gone")))
+    gone, one = box.check_room(Config("x", room=room))
+    assert one.part == f"room {tmp_path}"
+    assert one.level == RED, "the strictest of those who named it counts"
+    assert (gone.level, gone.part) == (RED, f"room {tmp_path / 'gone'}")
+
+
+@pytest.mark.parametrize(
+    ("synchronised", "container", "level"),
+    [
+        (Done(0, "yes\n", ""), Done(1, "none\n", ""), GREEN),
+        (Done(0, "no\n", ""), Done(1, "none\n", ""), RED),
+        (Done(0, "no\n", ""), Done(0, "podman\n", ""), GREEN),
+        (Done(1, "", "Failed to query server"), Done(1, "none\n", ""), YELLOW),
+    ],
+)
+def test_time(monkeypatch: pytest.MonkeyPatch, synchronised: Done, container: Done, level: str) -> None:
+    answers = {"timedatectl": synchronised, "systemd-detect-virt": container}
+    monkeypatch.setattr(box, "run", lambda argv: answers[argv[0]])
+    assert box.check_time().level == level
+
+
+UNITS = """\
+Id=hearth-ddns.timer
+ActiveState=active
+Result=success
+
+Result=success
+NRestarts=0
+Id=hearth-ddns.service
+ActiveState=inactive
+
+Id=dovecot.service
+NRestarts=2
+ActiveState=active
+Result=success
+"""
+
+
+def test_units() -> None:
+    units = box.parse_units(UNITS)
+    assert set(units) == {"hearth-ddns.timer", "hearth-ddns.service", "dovecot.service"}
+    assert units["dovecot.service"]["NRestarts"] == "2"
+    assert box.parse_units("") == {}
+
+
+def test_locks(tmp_path: Path) -> None:
+    backup, apt = tmp_path / "backup.lock", tmp_path / "lock-frontend"
+    assert box.busy(backup, [apt]) == "", "without the files nobody is at work"
+    backup.touch()
+    apt.touch()
+    assert box.busy(backup, [apt]) == ""
+    with backup.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "backup" in box.busy(backup, [apt])
+    # As apt does: a lock of fcntl, by another process.
+    script = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('had', flush=True)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"{script}; time.sleep(30)", apt], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "had\n"
+        assert "apt" in box.busy(backup, [apt])
+        holder.kill()
+    assert box.busy(backup, [apt]) == ""
+
+
+@pytest.mark.parametrize(("in_days", "level"), [(0, YELLOW), (-30, GREEN), (8, RED), (20, RED)])
+def test_a_real_certificate_of_ten_days(pem: Path, in_days: float, level: str) -> None:
+    config = Config("mail.hearth.example", certificate=str(pem))
+    assert upkeep.check_certificate(config, time.time() + in_days * 86400).level == level
+
+
+def test_no_certificate(tmp_path: Path) -> None:
+    config = Config("mail.hearth.example", certificate=str(tmp_path / "mail.pem"))
+    assert "is missing" in upkeep.check_certificate(config, NOW).reason
+    (tmp_path / "mail.pem").write_text("rubbish")
+    found = upkeep.check_certificate(config, NOW)
+    assert (found.level, "no certificate" in found.reason) == (RED, True)
+
+
+DDNS: dict[str, Any] = {
+    "version": 1,
+    "published": "abc",
+    "ipv4": "198.51.100.10",
+    "ipv4_problem": "",
+    "last_look": {"seen": "", "at": 0.0, "exit_code": 0, "text": []},
+    "last_adoption": {"seen": "", "at": 0.0, "exit_code": 0, "text": []},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "reason"),
+    [
+        ({}, GREEN, "published, 198.51.100.10"),
+        ({"published": None}, RED, "published nothing yet"),
+        ({"last_look": {"exit_code": 1, "text": ["ERROR: provider home: refused"]}}, RED, "provider home: refused"),
+        ({"last_look": {"exit_code": 0, "text": ["to be entered by hand:"]}}, YELLOW, "by hand"),
+        ({"last_adoption": {"exit_code": 3, "text": ["CONFLICT at MX"]}}, RED, "CONFLICT"),
+        ({"ipv4": None, "ipv4_problem": "carrier NAT"}, RED, "carrier NAT"),
+        ({"ipv4_problem": "the router is silent"}, YELLOW, "the router is silent"),
+    ],
+)
+def test_the_dns_agent(tmp_path: Path, change: dict[str, Any], level: str, reason: str) -> None:
+    state = tmp_path / "ddns.json"
+    state.write_text(json.dumps({**DDNS, **change}))
+    found = upkeep.check_ddns(box.parse_units(UNITS), state)
+    assert found.level == level
+    assert reason in found.reason
+
+
+def test_the_dns_agent_that_does_not_run(tmp_path: Path) -> None:
+    state = tmp_path / "ddns.json"
+    assert upkeep.check_ddns({}, state).todo == "hearth-ddns apply"
+    state.write_text(json.dumps(DDNS))
+    dead = box.parse_units(UNITS.replace("ActiveState=active\nResult", "ActiveState=inactive\nResult", 1))
+    found = upkeep.check_ddns(dead, state)
+    assert (found.level, found.unit, found.repair) == (RED, "hearth-ddns.timer", (RESTART,))
+    failed = box.parse_units(UNITS.replace("Result=success\nNRestarts=0", "Result=timeout\nNRestarts=0"))
+    assert "timeout" in upkeep.check_ddns(failed, state).reason
+
+
+def at(seconds_ago: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW - seconds_ago))
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "reason"),
+    [
+        ({"last_success": at(600), "error": None}, GREEN, "10 min old"),
+        ({"last_success": at(4 * 3600), "error": None}, RED, "4 h old"),
+        ({"last_success": at(600), "error": "wrong password"}, RED, "wrong password; the last good one is 10 min old"),
+        ({"last_success": at(600), "check_error": "pack 12ab is damaged"}, RED, "pack 12ab"),
+        ({"last_success": None}, YELLOW, "none was made yet"),
+        (None, YELLOW, "none was made yet"),
+    ],
+)
+def test_backups(tmp_path: Path, state: dict[str, Any] | None, level: str, reason: str) -> None:
+    file, fragment = tmp_path / "state.json", tmp_path / "backup.json"
+    fragment.touch()
+    os.utime(fragment, (NOW - 60, NOW - 60))
+    if state is not None:
+        file.write_text(json.dumps(state))
+    found = upkeep.check_backup(CONFIG, NOW, file, fragment)
+    assert found.level == level
+    assert reason in found.reason
+    os.utime(fragment, (NOW - 86400, NOW - 86400))
+    if level == YELLOW:
+        assert upkeep.check_backup(CONFIG, NOW, file, fragment).level == RED, "the first one is overdue"

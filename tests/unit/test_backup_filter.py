@@ -1,0 +1,51 @@
+"""What a rebuild tells its owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from plugins.filter.backup import rebuild_report
+
+GOOD: dict[str, Any] = {
+    "ok": True,
+    "messages": 1234,
+    "messages_of": {"hanako@hearth.example": 1230, "old@hearth.example": 4},
+    "time": "2026-11-23T08:00:00+00:00",
+    "files": 1300,
+    "bytes": 52_000_000,
+    "snapshot": "0123456789abcdef",
+    "kept": [],
+    "incomplete": False,
+}
+USERS = ["hanako@hearth.example", "taro@hearth.example"]
+
+
+def test_what_came_back_from_when_and_what_is_missing() -> None:
+    text = "\n".join(rebuild_report(GOOD, USERS))
+    assert "1234 messages in 2 mailboxes, as they were at 2026-11-23T08:00:00+00:00" in text
+    assert "after 2026-11-23T08:00:00+00:00 and before it died" in text
+    assert "holds no mailbox: taro@hearth.example." in text
+    assert "no user in mail_users has them: old@hearth.example." in text
+
+
+def test_many_names_are_cut_short() -> None:
+    users = [f"u{number:02}@hearth.example" for number in range(15)]
+    assert "u09@hearth.example and 5 more" in "\n".join(rebuild_report({**GOOD, "messages_of": {}}, users))
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ({}, "backup_repository is not written"),
+        (
+            {"ok": False, "kind": "no_snapshot", "error": "The repository holds no backup of mail.hearth.example."},
+            "holds no backup",
+        ),
+    ],
+)
+def test_without_a_backup_it_says_what_is_lost(report: dict[str, Any], said: str) -> None:
+    text = "\n".join(rebuild_report(report, USERS))
+    assert said in text
+    assert "Lost: all mail" in text
