@@ -88,6 +88,7 @@ written:
   returned: always
 """
 
+import os
 import shlex
 import tempfile
 from pathlib import Path
@@ -120,17 +121,17 @@ def attributes(module: AnsibleModule, wanted: dict[str, Any], changed: bool) -> 
 
 def validated(module: AnsibleModule, wanted: dict[str, Any]) -> str:
     """Write a file beside the ones in use and have it checked; gives where it lies."""
-    handle = tempfile.NamedTemporaryFile(mode="wb", dir=module.tmpdir, delete=False)  # noqa: SIM115 -- it is moved later
-    with handle:
-        handle.write(wanted["content"].encode())
+    descriptor, name = tempfile.mkstemp(dir=module.tmpdir)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(wanted["content"].encode())
     if wanted["validate"]:
         if "%s" not in wanted["validate"]:
             module.fail_json(msg=f"validate of {wanted['path']} does not say where the file goes: write %s")
-        command = [word.replace("%s", handle.name) for word in shlex.split(wanted["validate"])]
+        command = [word.replace("%s", name) for word in shlex.split(wanted["validate"])]
         code, out, errors = module.run_command(command)
         if code:
             module.fail_json(msg=f"{wanted['path']} would be wrong, nothing was changed: {(errors or out).strip()}")
-    return handle.name
+    return name
 
 
 def main() -> None:

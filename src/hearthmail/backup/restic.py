@@ -21,6 +21,7 @@ from hearthmail.backup.config import Box, Config
 from hearthmail.backup.errors import BackupError
 from hearthmail.backup.processes import Result, run
 from hearthmail.backup.progress import INTERVAL, Progress
+from hearthmail.backup.reach import must_answer
 from hearthmail.backup.when import Snapshot
 
 TAG = "hearthmail"
@@ -86,6 +87,7 @@ class Restic:
         self.config = config
         self.keep_open = () if lock is None else (lock,)
         self._version: tuple[int, int] | None = None
+        self._reached = False
 
     @property
     def version(self) -> tuple[int, int]:
@@ -100,6 +102,9 @@ class Restic:
         return self._version
 
     def _start(self, argv: Sequence[str], folder: Path | None = None, each_line: Any = None) -> Result:
+        if not self._reached and argv[0] != "version":
+            must_answer(self.config.repository, self.config.shown_repository)
+            self._reached = True
         options = [part for option in self.config.options for part in ("-o", option)]
         environment = {
             "RESTIC_REPOSITORY": self.config.repository,

@@ -285,7 +285,7 @@ def test_an_old_restic_cannot_heal(world: World, capsys: pytest.CaptureFixture[s
 
 def test_the_other_side_heals_what_we_may_not_delete(world: World) -> None:
     world.run("run")
-    world.configure(repository="rest:https://box:hidden@backup.example/")
+    world.configure(repository="s3:https://box:hidden@s3.example/mail")
     world.restic_fails(check=DAMAGE)
     assert world.run("check", "--repair") == 1
     assert "on the other side" in str(world.state.check_error)
