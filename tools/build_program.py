@@ -17,14 +17,15 @@ PACKAGE = PROJECT / "src" / "hearthmail"
 BUILD = PROJECT / "build"
 # Each program is the package of its name, started at `cli.main`.
 PROGRAMS = ("probe", "backup")
-# A zip file holds times; the same sources must give the same file.
+# A zip file holds times, and each zlib packs in its own way (so nothing is packed): the same sources must give the same
+# file on every machine, the box itself among them.
 TIME = (2000, 1, 1, 0, 0, 0)
 
 
 def archive(name: str) -> bytes:
     """Pack a program: its package, and what starts it."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as out:
         for path in [PACKAGE / "__init__.py", *sorted((PACKAGE / name).rglob("*.py"))]:
             out.writestr(zipfile.ZipInfo(str(path.relative_to(PACKAGE.parent)), TIME), path.read_bytes())
         start = f"import sys\nfrom hearthmail.{name}.cli import main\nsys.exit(main())\n"

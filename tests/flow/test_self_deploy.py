@@ -75,7 +75,7 @@ def packed(archive: Path) -> None:
     with tarfile.open(archive, "w") as tar:
         for name in ("ansible.cfg", "inventories", "playbooks", "roles", "plugins", "src", "tools", "pyproject.toml"):
             tar.add(lab.PROJECT / name, name, filter=lean)
-        for name in ("hearth-ddns", "agent", "lab/trust-anchor.ds"):
+        for name in ("hearth-ddns", "hearth-probe", "hearth-backup", "agent", "lab/trust-anchor.ds"):
             tar.add(lab.BUILD / name, f"build/{name}", filter=lean)
         tar.add(libraries(), "lib", filter=lean)
         for name in COLLECTIONS:
