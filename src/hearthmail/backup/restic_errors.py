@@ -114,14 +114,15 @@ def explain(
         return BackupError(
             kind,
             f"There is no room left for the backup at {where}: {said}.",
-            "Give it more room, or keep fewer backups (`backup_retention`) and let old ones be removed "
+            "Give it more room, or keep fewer backups (`backup_keep`) and let old ones be removed "
             + ("(`hearth-backup forget --prune`)." if is_local else "by the side that may delete."),
         )
     if kind == "refused":
         return BackupError(
             kind,
             f"The other side does not let us in or do this at {where}: {said}.",
-            "Look at the credentials in `backup_environment`, or the SSH key and the known host. "
+            "Look at the login in `backup_repository`, at `backup_environment`, or at `backup_ssh_key` and "
+            "`backup_ssh_host_keys`. "
             "Deleting is refused on purpose where the repository is append-only.",
         )
     if kind == "unreachable":
