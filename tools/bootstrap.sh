@@ -44,8 +44,11 @@ if [ "$(cat .venv/requirements.sha256 2>/dev/null)" != "$stamp" ]; then
   rm -rf .venv
   "$python" -m venv .venv
   .venv/bin/pip install -qq --disable-pip-version-check --require-hashes --no-compile -r requirements.txt
-  # Molecule and ansible-lint look for their programs in PATH: so `.venv/bin/molecule test`, typed by hand, finds them.
-  echo 'import os, sys; os.environ["PATH"] = os.path.join(sys.prefix, "bin") + os.pathsep + os.environ.get("PATH", "")' \
-    > "$(.venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv-path.pth"
   echo "$stamp" > .venv/requirements.sha256
 fi
+  # Molecule and ansible-lint look for their programs in PATH: so `.venv/bin/molecule test`, typed by hand, finds them.
+  # And Molecule keeps what it knows of a lab in a folder named by the last part of the project's path, which another clone may share.
+  cat > "$(.venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv-path.pth" <<'EOF'
+import os, sys; os.environ["PATH"] = os.path.join(sys.prefix, "bin") + os.pathsep + os.environ.get("PATH", "")
+import os, sys; os.environ.setdefault("MOLECULE_EPHEMERAL_DIRECTORY", os.path.join(os.path.dirname(sys.prefix), "build", "molecule"))
+EOF

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -30,19 +31,30 @@ def place(text: str) -> Path:
     return Path(parts[0])
 
 
+def next_failure(address: str) -> int:
+    """Take the next exit code of this address. Two doveadm run at a time: one reads and writes after the other."""
+    failures = FAKES / "doveadm.fail"
+    if not failures.exists():
+        return 0
+    with failures.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        codes = json.load(file)
+        code = codes[address].pop(0) if codes.get(address) else 0
+        file.seek(0)
+        json.dump(codes, file)
+        file.truncate()
+    return code
+
+
 def main() -> None:
     words = sys.argv[1:]
     with (FAKES / "doveadm.log").open("a") as log:
         log.write(json.dumps(words) + "\n")
     address = words[words.index("-u") + 1]
-    failures = FAKES / "doveadm.fail"
-    codes = json.loads(failures.read_text()) if failures.exists() else {}
-    if codes.get(address):
-        code = codes[address].pop(0)
-        failures.write_text(json.dumps(codes))
-        if code:
-            print(f"doveadm({address}): Error: it failed with {code}", file=sys.stderr)
-            sys.exit(code)
+    code = next_failure(address)
+    if code:
+        print(f"doveadm({address}): Error: it failed with {code}", file=sys.stderr)
+        sys.exit(code)
     if not (home(address) / "Maildir").is_dir():
         print(f"doveadm({address}): Error: User doesn't exist", file=sys.stderr)
         sys.exit(67)
