@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass, field
+
+import dns.exception
+from imapclient.exceptions import IMAPClientError
 
 from tests.flow import lab
 
@@ -29,7 +32,9 @@ class Count:
     """What came of a stream.
 
     :param missing: not in the mailbox.
-    :param doubled: there more than once.
+    :param doubled: there more often than the box took them.
+    :param repeated: there twice because the box took them twice: the sender had not heard its first "250" and sent the
+        message again, which SMTP cannot avoid (RFC 5321, section 4.5.3.2.6; RFC 1047).
     :param changed: there with another body.
     """
 
@@ -37,7 +42,25 @@ class Count:
     arrived: int = 0
     missing: list[Sent] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        said = f"sent {self.sent}, arrived {self.arrived}, doubled {len(self.doubled)}, changed {len(self.changed)}"
+        return said + (f", sent again by the sender {len(self.repeated)}" if self.repeated else "")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy of a message in a mailbox.
+
+    :param digest: SHA-256 of its body.
+    :param taken: the box's own name for the SMTP transaction in which it took the message (its queue id).
+    """
+
+    digest: str
+    taken: str
 
 
 def digest(body: bytes) -> str:
@@ -89,30 +112,47 @@ class Stream:
             self._error = error
 
 
-def mailbox(user: str) -> dict[str, list[str]]:
-    """List all messages of a mailbox, in all folders: token -> the hash of each body."""
-    found: dict[str, list[str]] = {}
+# The hop by which the box took a message from the world: the top ones are its own.
+TAKEN = re.compile(rb"by mail\.hearth\.example \(Postfix\) with E?SMTPS? id (\w+)")
+
+
+def mailbox(user: str) -> dict[str, list[Copy]]:
+    """List all messages of a mailbox, in all folders: token -> its copies."""
+    found: dict[str, list[Copy]] = {}
     with lab.inbox(user) as session:
         for folder in lab.folder_names(session):
             session.select_folder(folder, readonly=True)
-            parts = ["BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]", "BODY.PEEK[TEXT]"]
+            parts = ["BODY.PEEK[HEADER.FIELDS (MESSAGE-ID RECEIVED)]", "BODY.PEEK[TEXT]"]
             for entry in session.fetch(session.search(["ALL"]), parts).values():
                 header = next(value for key, value in entry.items() if key.startswith(b"BODY[HEADER"))
-                token = header.decode(errors="replace").partition("<")[2].partition("@")[0]
-                found.setdefault(token, []).append(digest(entry[b"BODY[TEXT]"]))
+                token = re.search(rb"(?im)^Message-ID:\s*<([^@>]*)", header)
+                taken = TAKEN.search(b" ".join(header.split()))
+                copy = Copy(digest(entry[b"BODY[TEXT]"]), taken[1].decode() if taken else "")
+                found.setdefault(token[1].decode(errors="replace") if token else "", []).append(copy)
     return found
+
+
+def is_there(user: str, token: str) -> bool:
+    """Tell whether a message is in the inbox, as far as the box answers at all."""
+    try:
+        with lab.inbox(user) as session:
+            return bool(lab.found(session, token))
+    except (OSError, IMAPClientError, lab.LabError, dns.exception.DNSException):
+        return False
 
 
 def count(sent: list[Sent], user: str) -> Count:
     """Compare what was sent with what is in a mailbox."""
     there = mailbox(user)
-    times = Counter({token: len(digests) for token, digests in there.items()})
+    copies = {one.token: there.get(one.token, []) for one in sent}
+    taken = {token: {copy.taken for copy in found} for token, found in copies.items()}
     return Count(
         sent=len(sent),
-        arrived=sum(times[one.token] > 0 for one in sent),
-        missing=[one for one in sent if not times[one.token]],
-        doubled=[one.token for one in sent if times[one.token] > 1],
-        changed=[one.token for one in sent if times[one.token] and set(there[one.token]) != {one.digest}],
+        arrived=sum(bool(found) for found in copies.values()),
+        missing=[one for one in sent if not copies[one.token]],
+        doubled=[token for token, found in copies.items() if len(found) > len(taken[token])],
+        repeated=[token for token in copies if len(taken[token]) > 1],
+        changed=[one.token for one in sent if any(copy.digest != one.digest for copy in copies[one.token])],
     )
 
 

@@ -96,7 +96,7 @@ def out(name: str, *command: str) -> str:
 
 
 @functools.cache
-def _pid(name: str) -> int:
+def pid_of(name: str) -> int:
     """Find the first process of a container. `restart` makes it forget what it knew."""
     done = _podman("inspect", "--format", "{{.State.Pid}}", name)
     pid = int(done.stdout.strip() or 0) if done.returncode == 0 else 0
@@ -130,9 +130,17 @@ def kill(name: str) -> None:
     forget()
 
 
+def start(name: str) -> None:
+    """Start a machine that was ended."""
+    done = _podman("start", name)
+    if done.returncode != 0:
+        raise LabError(f"podman start {name}: {done.stderr}")
+    forget()
+
+
 def forget() -> None:
     """Forget the processes of the machines: a container is another one, or was started again."""
-    _pid.cache_clear()
+    pid_of.cache_clear()
 
 
 def _set_network(descriptor: int) -> None:
@@ -148,7 +156,7 @@ def node(name: str) -> Iterator[None]:
     """Be on a machine's network inside the `with`. It holds for this thread alone: each thread enters by itself."""
     back = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
-        there = os.open(f"/proc/{_pid(name)}/ns/net", os.O_RDONLY)
+        there = os.open(f"/proc/{pid_of(name)}/ns/net", os.O_RDONLY)
         try:
             _set_network(there)
         finally:
@@ -163,7 +171,7 @@ def node(name: str) -> Iterator[None]:
 
 def path_of(name: str, path: str) -> Path:
     """Give the way to a file of a container, as this machine sees it."""
-    return Path(f"/proc/{_pid(name)}/root{path}")
+    return Path(f"/proc/{pid_of(name)}/root{path}")
 
 
 def wait_for(condition: Callable[[], Value | None], timeout: float, what: str) -> Value:

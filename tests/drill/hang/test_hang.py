@@ -1,0 +1,112 @@
+"""Things hang, die, fill up, while mail streams in from a foreign server: all arrives, once, and the box mends itself."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.drill import faults, record, stream
+from tests.drill.faults import Fault
+from tests.flow import lab
+from tests.flow.lab import HANAKO
+
+# Every process in turn, killed and held: `make drill`. One of each kind everywhere else.
+PROCESSES = [
+    ("postfix.service", "dovecot.service", "qmgr -l"),
+    (
+        "postfix.service",
+        "dovecot.service",
+        "unbound.service",
+        "qmgr -l",
+        "cleanup -z",
+        "smtpd -n smtp",
+        "lmtp -t",
+        "dovecot/auth",
+        "dovecot/lmtp",
+        "dovecot/imap-login",
+    ),
+][record.LONG]
+
+FAULTS = [
+    *(Fault(f"{name} killed", functools.partial(faults.kill, name)) for name in PROCESSES),
+    *(Fault(f"{name} held (SIGSTOP)", functools.partial(faults.stop, name)) for name in PROCESSES),
+    Fault("resolver down", faults.resolver_down),
+    Fault("power cut", faults.power_cut),
+    Fault("network cut", faults.network_cut),
+    Fault("disk full", faults.disk_full, person="room /var/spool/postfix"),
+    Fault("inodes used up", faults.inodes_used_up),
+    Fault("memory used up", faults.memory_short),
+    Fault("clock an hour back", faults.clock_back),
+    Fault("new address", faults.new_address),
+    Fault("DNS provider down", faults.provider_down),
+    Fault("a hang that only a reboot ends", faults.beyond_restarts),
+]
+# Messages a second; and how many each drill sends at least.
+RATE, LEAST = (4.0, 2000 // len(FAULTS) + 1) if record.LONG else (2.0, 10)
+# Seconds in which a sender tries again for sure (molecule/shared/templates/hearth-peer: each 10 s), and some air.
+RETRY = 120
+
+
+@dataclass(frozen=True)
+class Drill:
+    """What came of one fault."""
+
+    fault: Fault
+    count: stream.Count
+    seconds: float
+    letters: list[str]
+
+
+def run_drill(fault: Fault) -> Drill:
+    """Let a fault happen in the middle of a stream of mail, and count."""
+    letters = len(faults.letters())
+    with stream.Stream(HANAKO, RATE) as sending:
+        lab.wait_for(lambda: len(sending.sent) >= 3, 60, "mail being sent")
+        since = fault.happen()
+        lab.wait_for(lambda: sending.sent[-1].at > since, 60, "mail being sent afterwards")
+        first = next(one for one in sending.sent if one.at > since)
+        lab.wait_for(lambda: stream.is_there(HANAKO, first.token), RETRY + 300, "mail flowing again")
+        seconds = time.time() - since
+        lab.wait_for(lambda: len(sending.sent) >= LEAST, 600, "as many messages as this drill sends")
+        sending.stop()
+    lab.wait_for(lambda: not stream.peer_queue(), RETRY, "the sender's queue being empty")
+    lab.wait_for(lambda: not lab.queue(), RETRY, "the box's queue being empty")
+    lab.wait_for(faults.is_well, 300, "the box's status being green again")
+    if fault.person:
+        lab.wait_for(lambda: faults.letters()[-1].endswith("well again"), 180, "the letter that all is well")
+    return Drill(fault, stream.count(sending.sent, HANAKO), seconds, faults.letters()[letters:])
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """Begin each drill with a box that is well and remembers no fault."""
+    faults.forget_faults()
+    lab.wait_for(faults.is_well, 120, "the box being well")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Iterator[None]:
+    """Begin with a backup, so that nothing is yellow; end with the line as it was."""
+    lab.run(faults.HOME, "hearth-backup", "run")
+    yield
+    lab.restore_line()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_nothing_is_lost(fault: Fault, capsys: pytest.CaptureFixture[str]) -> None:
+    drill = run_drill(fault)
+    with capsys.disabled():
+        print(f"\n{fault.name}: {drill.count}; mail flows after {drill.seconds:.0f} s; letters: {drill.letters}")
+    record.write(fault.name, drill.count, drill.seconds)
+    assert not drill.count.missing
+    assert not drill.count.doubled
+    assert not drill.count.changed
+    assert all(faults.letters_about(part, drill.letters) <= 1 for part in faults.status()), drill.letters
+    if fault.person:
+        assert faults.letters_about(fault.person, drill.letters) == 1
+        assert len(drill.letters) == 2, drill.letters
