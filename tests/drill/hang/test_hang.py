@@ -1,4 +1,4 @@
-"""Things hang, die, fill up, while mail streams in from a foreign server: all arrives, once, and the box mends itself."""
+"""Things hang, die, fill up while mail streams in from a foreign server: all of it arrives, once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FAULTS = [
     Fault("resolver down", faults.resolver_down),
     Fault("power cut", faults.power_cut),
     Fault("network cut", faults.network_cut),
-    Fault("disk full", faults.disk_full, person="room /var/spool/postfix"),
+    Fault("disk full", faults.disk_full, person=faults.ROOM),
     Fault("inodes used up", faults.inodes_used_up),
     Fault("memory used up", faults.memory_short),
     Fault("clock an hour back", faults.clock_back),
