@@ -59,12 +59,13 @@ class Drill:
     count: stream.Count
     seconds: float
     letters: list[str]
+    watch: faults.Watch
 
 
 def run_drill(fault: Fault) -> Drill:
     """Let a fault happen in the middle of a stream of mail, and count."""
     letters = len(faults.letters())
-    with stream.Stream(HANAKO, RATE) as sending:
+    with faults.Watch() as watch, stream.Stream(HANAKO, RATE) as sending:
         lab.wait_for(lambda: len(sending.sent) >= 3, 60, "mail being sent")
         since = fault.happen()
         lab.wait_for(lambda: sending.sent[-1].at > since, 60, "mail being sent afterwards")
@@ -78,7 +79,7 @@ def run_drill(fault: Fault) -> Drill:
     lab.wait_for(faults.is_well, 300, "the box's status being green again")
     if fault.person:
         lab.wait_for(lambda: faults.letters()[-1].endswith("well again"), 180, "the letter that all is well")
-    return Drill(fault, stream.count(sending.sent, HANAKO), seconds, faults.letters()[letters:])
+    return Drill(fault, stream.count(sending.sent, HANAKO), seconds, faults.letters()[letters:], watch)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,8 @@ def test_nothing_is_lost(fault: Fault, capsys: pytest.CaptureFixture[str]) -> No
     assert not drill.count.doubled
     assert not drill.count.changed
     assert all(faults.letters_about(part, drill.letters) <= 1 for part in faults.status()), drill.letters
+    if fault.red[0]:
+        assert drill.watch.saw(*fault.red), drill.watch.seen
     if fault.person:
         assert faults.letters_about(fault.person, drill.letters) == 1
         assert len(drill.letters) == 2, drill.letters

@@ -1,0 +1,83 @@
+"""What goes wrong beside the way of mail: the box says what and why, and tells its owner once, not sixty times."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.drill import faults
+from tests.flow import lab
+
+HOME = faults.HOME
+CERTIFICATE = "/etc/hearthmail/tls/mail.pem"
+CONFIG = "/etc/hearthmail/probe.json"
+
+
+@contextlib.contextmanager
+def certificate_ends_tomorrow() -> Iterator[None]:
+    """Put a certificate in the place of the box's that holds for a day."""
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null"
+    lab.run(HOME, "sh", "-euc", f"openssl req -x509 {key} -subj /CN=x -days 1 -out /run/short.pem 2>/dev/null")
+    lab.run(HOME, "mount", "--bind", "/run/short.pem", CERTIFICATE)
+    try:
+        yield
+    finally:
+        lab.run(HOME, "umount", CERTIFICATE)
+
+
+@contextlib.contextmanager
+def backup_place_away() -> Iterator[None]:
+    """Let a backup be made while nothing answers at its place."""
+    lab.run("hearth-backup", "systemctl", "stop", "restic-rest-server")
+    try:
+        assert lab.run(HOME, "systemctl", "start", "hearth-backup", check=False).returncode != 0
+        yield
+    finally:
+        lab.run("hearth-backup", "systemctl", "start", "restic-rest-server")
+    lab.run(HOME, "systemctl", "start", "hearth-backup")
+
+
+@contextlib.contextmanager
+def mail_that_does_not_leave() -> Iterator[None]:
+    """Let a message wait longer than it should: the box is told that half a minute is long, the receiver is away."""
+    config = lab.path_of(HOME, CONFIG)
+    before = config.read_text()
+    config.write_text(json.dumps({**json.loads(before), "queue_yellow": 20, "queue_red": 30}))
+    lab.run("hearth-peer", "systemctl", "stop", "exim4")
+    try:
+        lab.submit(lab.message(lab.TARO, lab.ALICE))
+        yield
+    finally:
+        lab.run("hearth-peer", "systemctl", "start", "exim4")
+        config.write_text(before)
+    lab.run(HOME, "postqueue", "-f")
+
+
+WRONG = {"certificate": "holds for", "backup": "the last backup failed", "queue": "waiting, the oldest"}
+
+
+@pytest.mark.timeout(600)
+def test_each_fault_is_named_and_told_once() -> None:
+    faults.forget_faults()
+    lab.wait_for(faults.is_well, 120, "the box being well")
+    before = len(faults.letters())
+
+    def told() -> dict[str, int]:
+        subjects = faults.letters()[before:]
+        return {part: faults.letters_about(part, subjects) for part in WRONG}
+
+    with certificate_ends_tomorrow(), backup_place_away(), mail_that_does_not_leave():
+        for part, reason in WRONG.items():
+            faults.wait_for_red(part, reason)
+        lab.wait_for(lambda: all(told().values()), 180, "a letter about each")
+        # It looks again and again, and says no more.
+        looked = faults.status_time()
+        lab.wait_for(lambda: faults.status_time() > looked + 40, 120, "two more looks")
+        assert told() == dict.fromkeys(WRONG, 1)
+    lab.wait_for(faults.is_well, 180, "the box's status being green again")
+    lab.wait_for(lambda: faults.letters()[-1].endswith("well again"), 180, "the letter that all is well")
+    assert told() == dict.fromkeys(WRONG, 1)
+    assert sum(one.endswith("well again") for one in faults.letters()[before:]) == 1
