@@ -373,7 +373,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "kit_reminder",
         values.YES_NO,
-        "Whether `playbooks/site.yml` reminds you until a recovery kit is made (`make kit`), and when it is out of date.",
+        "Whether `playbooks/site.yml` reminds you until a recovery kit is made (`make kit`), and when that is out of "
+        "date.",
         "false",
         True,
         "`true`",
@@ -381,8 +382,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "kit_files",
         ListOf(values.TEXT),
-        "Files on this computer that the recovery kit takes along besides the inventory folder. It finds by itself what "
-        "`ansible_ssh_private_key_file` names and what the variables read by `lookup('file', ...)`. "
+        "Files on this computer that the recovery kit takes along besides the inventory folder. It finds by itself "
+        "what `ansible_ssh_private_key_file` names and what the variables read by `lookup('file', ...)`. "
         "Paths in the project, or such as `~/.ssh/id_ed25519`.",
         "[~/.ssh/jump_host]",
         (),
