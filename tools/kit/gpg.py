@@ -40,9 +40,10 @@ def decrypt(encrypted: bytes, passphrase: str) -> bytes:
     # GOODMDC comes with AEAD too, as gpg 2.4 may write it.
     if done.returncode == 0 and {"DECRYPTION_OKAY", "GOODMDC"} <= status:
         return done.stdout
-    if b"BAD_PASSPHRASE" in done.stderr or b"Bad session key" in done.stderr:
+    # Two bytes tell: one wrong passphrase of 65,536 is taken for a damage below.
+    if any(word in done.stderr for word in (b"BAD_PASSPHRASE", b"Bad session key", b"MISSING_PASSPHRASE")):
         raise KitError("The passphrase does not open this kit (capital letters? another kit's passphrase?)")
-    if "BEGIN_DECRYPTION" not in status:
+    if "NEED_PASSPHRASE_SYM" not in status:
         raise KitError("This is no recovery kit, or its beginning is lost: take another copy of it")
     raise KitError("The kit is damaged or cut off, nothing was taken from it: take another copy of it")
 
