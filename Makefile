@@ -10,7 +10,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_FORCE_COLOR := $(if $(CI),,$(if $(NO_COLOR),,1))
 LAB := $(SUDO) $(VENV)/ansible-playbook -i inventories/lab
 
-.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule bench agent vault pins docs clean
+.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule bench agent vault kit kit-open pins docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,10 +61,20 @@ agent: venv ## Build the DNS agent as one file: build/hearth-ddns
 
 vault: venv ## Make the encrypted file of a site's secrets: make vault SITE=home
 	@test -n "$(SITE)" || { echo "Which site? make vault SITE=home (a folder in inventories/)"; exit 2; }
+	# A kit that was opened here has left the password.
+	test ! -e inventories/$(SITE)/.vault-password || export ANSIBLE_VAULT_PASSWORD_FILE=inventories/$(SITE)/.vault-password
 	test ! -e inventories/$(SITE)/group_vars/all/vault.yml || exec $(VENV)/ansible-vault edit inventories/$(SITE)/group_vars/all/vault.yml
 	$(VENV)/python tools/fill_vault.py inventories/example/group_vars/all/vault.example | \
 	  $(VENV)/ansible-vault encrypt --output inventories/$(SITE)/group_vars/all/vault.yml
 	$(VENV)/ansible-vault edit inventories/$(SITE)/group_vars/all/vault.yml
+
+kit: venv ## Make the recovery kit of a site, one encrypted file to carry away: make kit SITE=home (TO=folder)
+	@test -n "$(SITE)" || { echo "Which site? make kit SITE=home (a folder in inventories/)"; exit 2; }
+	$(VENV)/python -m tools.kit make "$(SITE)" $(if $(TO),--to "$(TO)")
+
+kit-open: venv ## Open a recovery kit in this clone: make kit-open KIT=/media/usb/home-2026-11-24.tar.gpg
+	@test -n "$(KIT)" || { echo "Which one? make kit-open KIT=/path/to/home-2026-11-24.tar.gpg"; exit 2; }
+	$(VENV)/python -m tools.kit open "$(KIT)"
 
 pins: ## Pin the tools of requirements.in anew (needs uv)
 	@uv pip compile -q --python-version 3.12 --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt

@@ -38,6 +38,7 @@ CACHED = {"trixie": "postfix_3.10*.deb", "bookworm": "postfix_3.7*.deb"}
 # What Ansible does by itself, without a word to the box.
 AT_THE_CONTROLLER = {
     "assert",
+    "debug",
     "set_fact",
     "include_role",
     "import_role",

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)
 
-packages=(openssh-client openssl python3-venv)
+packages=(openssh-client openssl gnupg python3-venv)
 if [ "${1:-}" != venv ]; then
   packages+=(podman netavark aardvark-dns iptables nftables iproute2 mmdebstrap debian-archive-keyring ca-certificates)
   # crun, podman's default, cannot run systemd on control groups v1.

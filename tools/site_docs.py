@@ -24,9 +24,9 @@ What a person writes into `inventories/<site>/group_vars/all/site.yml`; `invento
 into `vault.yml` beside it (`make vault SITE=<site>`), and `site.yml` takes them from there:
 `"{{ vault_passwords.hanako }}"`.
 
-All of it is checked before anything on the box is changed. Variables that begin with `mail_`, `dns_` or `backup_` are
-the site's: one that is not below is refused, as is a key that an entry does not have. A variable with nothing behind it
-counts as left out.
+All of it is checked before anything on the box is changed. Variables that begin with `mail_`, `dns_`, `backup_` or
+`kit_` are the site's: one that is not below is refused, as is a key that an entry does not have. A variable with
+nothing behind it counts as left out.
 
 - **size**: a whole number with K, M, G or T (powers of 1024); without a letter bytes.
 - **address**: before the @ only a-z, 0-9, `.` `_` `-` (in aliases also `+`). Capital letters do not matter in your own

@@ -54,6 +54,7 @@ def build(variables: Mapping[str, Any], hash_password: HashPassword) -> dict[str
         "message_size_limit": site["mail_message_size_limit"],
         "admin": users[0]["address"],
         "backup": _backup(site),
+        "kit": {"reminder": site["kit_reminder"], "files": list(site["kit_files"])},
         "probe": _probe(users[0]["password_hash"], hash_password),
     }
 

@@ -370,6 +370,25 @@ VARIABLES: tuple[Variable, ...] = (
         (),
         "none",
     ),
+    Variable(
+        "kit_reminder",
+        values.YES_NO,
+        "Whether `playbooks/site.yml` reminds you until a recovery kit is made (`make kit`), and when that is out of "
+        "date.",
+        "false",
+        True,
+        "`true`",
+    ),
+    Variable(
+        "kit_files",
+        ListOf(values.TEXT),
+        "Files on this computer that the recovery kit takes along besides the inventory folder. It finds by itself "
+        "what `ansible_ssh_private_key_file` names and what the variables read by `lookup('file', ...)`. "
+        "Paths in the project, or such as `~/.ssh/id_ed25519`.",
+        "[~/.ssh/jump_host]",
+        (),
+        "none",
+    ),
 )
 
 # Planned: written today, they would do nothing, so they are refused instead of ignored.
@@ -384,7 +403,7 @@ LATER: Mapping[str, str] = {
 RENAMED: Mapping[str, str] = {}
 
 # Variables that begin so are the site's: one that is not known here is a slip of the pen.
-PREFIXES = ("mail_", "dns_", "backup_")
+PREFIXES = ("mail_", "dns_", "backup_", "kit_")
 
 # All of it, as if the variables were the keys of one entry.
 SITE = Entry(VARIABLES, later=LATER, renamed=RENAMED)

@@ -433,6 +433,16 @@ def parse_count(raw: Any) -> int:
     return int(raw)
 
 
+def parse_yes_no(raw: Any) -> bool:
+    """Take a yes or no; on the command line (`-e name=no`) it is a text."""
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if isinstance(raw, bool):
+        return bool(raw)
+    if not isinstance(raw, str) or raw.lower() not in words:
+        raise BadValueError("this is neither true nor false", "write true or false")
+    return words[raw.lower()]
+
+
 # --- secrets: no message below shows the value ----------------------------------------------------------------------
 
 # The example's vault file has this in place of each secret.
@@ -552,6 +562,7 @@ LOGIN = Kind("text", parse_login)
 SPF = Kind("SPF term", parse_spf)
 REPOSITORY = Kind("place of backups", parse_repository, secret=True)
 COUNT = Kind("number", parse_count)
+YES_NO = Kind("true or false", parse_yes_no)
 PRIVATE_KEY = Kind("private key", parse_private_key, secret=True)
 SECRET = Kind("secret", parse_secret, secret=True)
 PASSWORD = Kind("password", parse_password, secret=True)

@@ -34,6 +34,7 @@ def test_the_model_of_the_lab(site: Site) -> None:
         "message_size_limit",
         "admin",
         "backup",
+        "kit",
         "probe",
     ]
     assert model["hostname"] == "mail.hearth.example"
@@ -55,6 +56,7 @@ def test_the_model_of_the_lab(site: Site) -> None:
     assert model["lan_networks"] == ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"]
     assert model["message_size_limit"] == 50 * 1024**2
     assert (model["outbound"], model["relay"]) == ("direct", None)
+    assert model["kit"] == {"reminder": True, "files": []}
 
 
 def test_users_are_sorted_and_hashed(site: Site) -> None:
@@ -168,6 +170,13 @@ def test_ten_thousand_users_with_hashes_are_quick(site: Site) -> None:
     # Ten times what it takes: it must not grow faster than the number of users.
     assert time.process_time() - start < 3
     assert len(model["users"]) == 10_003
+
+
+@pytest.mark.parametrize(("written", "reminds"), [(False, False), ("no", False), ("True", True)])
+def test_the_reminder_of_the_kit_can_be_turned_off_in_the_file_or_on_the_command_line(
+    site: Site, written: Any, reminds: bool
+) -> None:
+    assert build({**site, "kit_reminder": written}, fake_hash)["kit"]["reminder"] is reminds
 
 
 def test_without_a_place_there_are_no_backups(site: Site) -> None:

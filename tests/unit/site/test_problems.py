@@ -170,6 +170,11 @@ BAD: dict[str, tuple[Callable[[Site], None], tuple[str, ...]]] = {
         ("backup_ssh_key: it is missing",),
     ),
     "a key that is none": (setting("backup_ssh_key", "/root/.ssh/id"), ("backup_ssh_key: this is no private key",)),
+    "neither yes nor no": (
+        setting("kit_reminder", "later"),
+        ('kit_reminder is "later": this is neither true nor false',),
+    ),
+    "misspelt kit variable": (setting("kit_file", ["~/key"]), ("kit_file:", "Write kit_files instead")),
     "how many to keep": (setting("backup_keep", {"daily": -1}), ("backup_keep.daily",)),
     "nearly a planned variable": (setting("mail_list", []), ("mail_list:", "probably mail_lists", "not supported yet")),
     "alias to nowhere": (
