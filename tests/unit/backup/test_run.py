@@ -315,7 +315,7 @@ def test_progress_in_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     shown = progress.Progress("restore", active=True)
     shown.show(1, 10, 1, 10)
     shown.show(5, 10, 5_000_000, 10_000_000)
-    assert capsys.readouterr().err == "restore: 5 of 10 files, 5 MB of 10 MB, 0:10 left\n"
+    assert capsys.readouterr().err == "restore: 5 of 10 files, 5 MB of 10 MB, 10 s left\n"
 
 
 def test_our_own_command_is_this_very_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
