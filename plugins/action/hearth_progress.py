@@ -26,7 +26,8 @@ OPTIONS = {
     "patience": {"type": "float", "default": 600},
 }
 # Whether the job has a process, how it ended, and how far a run is which lives. In this order: a job that has
-# no process any more has written its end before. The pattern is written so that it does not fit its own command line.
+# no process any more has written its end before. Pattern and path are written so that this very command line, which
+# /proc holds too, does not fit.
 LOOK = """\
 grep -qs {pattern} /proc/[0-9]*/cmdline && echo lives || echo gone
 echo --; cat {job} 2>/dev/null; echo
@@ -150,8 +151,11 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
                 self._say(shown)
 
     def _look(self, job: str, file: str, progress: str) -> tuple[bool, dict[str, Any], dict[str, Any]]:
+        path = PurePosixPath(file)
         script = LOOK.format(
-            pattern=shlex.quote(f"[{job[0]}]{job[1:]}"), job=shlex.quote(file), progress=shlex.quote(progress)
+            pattern=shlex.quote(f"[{job[0]}]{job[1:]}"),
+            job=f"{shlex.quote(f'{path.parent}/{path.name[0]}')}''{shlex.quote(path.name[1:])}",
+            progress=shlex.quote(progress),
         )
         return objects(self._low_level_execute_command(script)["stdout"])
 
