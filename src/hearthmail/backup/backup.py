@@ -111,8 +111,17 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
     paths = [str(box.fragments), str(box.owners), *(str(box.at(path)) for path in fragments.paths(kept))]
     present = [path for path in dict.fromkeys(paths) if os.path.lexists(path)]
     # What a restore would have to leave alone, and what can be made anew.
-    own = [box.journal, box.state, box.repository, box.staged, box.scratch, box.at(config.restore_directory)]
+    own = [
+        box.journal,
+        box.state,
+        box.repository,
+        box.staged,
+        box.restored,
+        box.scratch,
+        box.at(config.restore_directory),
+    ]
     exclude = [*fragments.excludes(kept), *map(str, own), f"{box.staging}/*/*/index"]
+    progress.say(f"sending to {config.shown_repository}")
     outcome = restic.backup(present, exclude, bool(failed), progress)
     problems = [f"{command} failed: {why}" for command, why in failed.items()]
     if outcome.unread:

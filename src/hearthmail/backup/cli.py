@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from hearthmail.backup.config import Box
 from hearthmail.backup.errors import BackupError
 from hearthmail.backup.processes import LOCK_HELD
 from hearthmail.backup.progress import Progress
+from hearthmail.backup.progress import read as read_progress
 from hearthmail.backup.restic import Restic
 
 GOOD, FAILED = 0, 1
@@ -78,10 +80,9 @@ def _locked(box: Box, wait: float) -> Iterator[int]:
 def _status(box: Box, as_json: bool) -> int:
     remembered, running = state.load(box.state), state.is_locked(box.lock)
     unfinished = restore.is_unfinished(box)
-    if as_json:
-        _print({**asdict(remembered), "running": running, "restore_unfinished": unfinished}, [], as_json)
-    else:
-        _print({}, text.status_lines(remembered, running, unfinished), as_json)
+    far = read_progress(box.progress) if running else {}
+    said = {**asdict(remembered), "running": running, "progress": far, "restore_unfinished": unfinished}
+    _print(said, text.status_lines(remembered, running, far, unfinished), as_json)
     return FAILED if remembered.error or remembered.check_error or unfinished else GOOD
 
 
@@ -95,22 +96,38 @@ def _print(report: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
 
 def _run(arguments: argparse.Namespace, box: Box) -> int:
     settings = config.load(box)
-    progress = Progress(arguments.command, True if arguments.progress else None)
     if arguments.command == "snapshots":
         found = Restic(box, settings).snapshots()
         listed = [{"id": one.id, "time": one.time.isoformat(), "files": one.files, "tags": one.tags} for one in found]
         _print({"ok": True, "snapshots": listed}, text.snapshot_lines(found), arguments.json)
         return GOOD
+    typed = time.time()
     with _locked(box, arguments.wait) as lock:
-        report, lines = _work(
-            arguments, box, settings, Restic(box, settings, None if lock < 0 else lock), lock, progress
-        )
+        progress = Progress(arguments.command, True if arguments.progress else None, file=box.progress)
+        try:
+            restic = Restic(box, settings, None if lock < 0 else lock)
+            report, lines = _work(arguments, box, settings, restic, lock, progress, typed)
+        finally:
+            # Our parent's file goes with our parent.
+            if lock >= 0:
+                progress.end()
     _print(report, lines, arguments.json)
-    return GOOD if report["ok"] else FAILED
+    if report["ok"]:
+        return GOOD
+    if arguments.json:
+        # The last line of the errors is what others tell of us.
+        print(f"hearth-backup: {report.get('error') or '; '.join(report.get('problems', []))}", file=sys.stderr)
+    return FAILED
 
 
 def _work(
-    arguments: argparse.Namespace, box: Box, settings: config.Config, restic: Restic, lock: int, progress: Progress
+    arguments: argparse.Namespace,
+    box: Box,
+    settings: config.Config,
+    restic: Restic,
+    lock: int,
+    progress: Progress,
+    typed: float,
 ) -> tuple[dict[str, Any], Iterable[str]]:
     command = arguments.command
     report: dict[str, Any]
@@ -131,7 +148,7 @@ def _work(
         return {"ok": True, "forgotten": count}, [f"{count} old snapshots were removed."]
     if command == "restore-user":
         report = restore.restore_user(
-            box, settings, restic, arguments.user, arguments.folder, arguments.at, arguments.into, progress
+            box, settings, restic, arguments.user, arguments.folder, arguments.at, arguments.into, progress, typed
         )
         return report, text.user_lines(report)
     if command == "restore-all":
@@ -148,10 +165,10 @@ def _work(
         )
         return report, text.all_lines(report)
     if command == "stage-mail":
-        report = stage.stage_mail(box, settings).as_json()
+        report = stage.stage_mail(box, settings, progress=progress).as_json()
         done = f"{report['copied']} mailboxes copied, {report['unchanged']} unchanged."
     else:
-        report = restore.place_mail(box, settings).as_json()
+        report = restore.place_mail(box, settings, progress).as_json()
         done = f"{report['placed']} mailboxes placed, {len(report['kept'])} left as they are."
     failures = [f"{address}: {why}" for address, why in report["failed"].items()]
     # The last lines of the errors are what `run` tells of us.

@@ -86,6 +86,16 @@ class Box:
         return self.at("/run/hearthmail/backup.lock")
 
     @property
+    def progress(self) -> Path:
+        """How far the run that holds the lock is."""
+        return self.at("/run/hearthmail/backup.progress")
+
+    @property
+    def restored(self) -> Path:
+        """What `restore-user` brought back last."""
+        return self.base / "restored.json"
+
+    @property
     def cache(self) -> Path:
         """restic's own cache."""
         return self.at("/var/cache/hearthmail/restic")

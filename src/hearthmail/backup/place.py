@@ -17,6 +17,7 @@ from typing import Any
 
 from hearthmail.backup import maildir
 from hearthmail.backup.config import Box, Config
+from hearthmail.backup.progress import Progress
 from hearthmail.backup.stage import copy_owned, remove
 
 Step = Callable[[str], None]
@@ -266,7 +267,7 @@ def strays(source: Path, target: Path) -> None:
         message.rename(target / "new" / message.name.split(":", 1)[0])
 
 
-def place_mail(box: Box, config: Config, step: Step = no_step) -> Placed:
+def place_mail(box: Box, config: Config, step: Step = no_step, progress: Progress | None = None) -> Placed:
     """Move all restored mailboxes to their places. Runs again safely; never touches mail that is there."""
     mail = box.at(config.mail_directory)
     report = Placed()
@@ -274,7 +275,10 @@ def place_mail(box: Box, config: Config, step: Step = no_step) -> Placed:
         return report
     mail.mkdir(mode=0o700, exist_ok=True)
     seen = mail.stat()
-    for address, staged in homes(box.staging):
+    shown = progress or Progress("place-mail", active=False)
+    waiting = list(homes(box.staging))
+    for number, (address, staged) in enumerate(waiting):
+        shown.count(number, len(waiting), "mailboxes placed")
         live = mail / staged.relative_to(box.staging)
         try:
             done = place_home(staged, live, (seen.st_uid, seen.st_gid), step)

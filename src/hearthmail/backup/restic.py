@@ -250,7 +250,7 @@ class Restic:
 
         :raises BackupError: when anything of it could not be restored.
         """
-        watched = progress.active and not include and self.version < (0, 16)
+        watched = progress.wanted and not include and self.version < (0, 16)
         files, size = self.size(snapshot) if watched else (0, 0)
 
         def look(line: str) -> bool:
@@ -288,11 +288,11 @@ def _watched(target: Path, files: int, size: int, progress: Progress) -> Iterato
             progress.show(max(0, begin.f_ffree - now.f_ffree), files, min(used, size) if size else used, size)
 
     thread = threading.Thread(target=watch, daemon=True)
-    if progress.active:
+    if progress.wanted:
         thread.start()
     try:
         yield
     finally:
         ended.set()
-        if progress.active:
+        if progress.wanted:
             thread.join()

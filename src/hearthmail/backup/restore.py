@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -39,12 +40,15 @@ def restore_user(
     at: str,
     into: str | None,
     progress: Progress,
+    typed: float | None = None,
 ) -> dict[str, Any]:
     """Bring one mailbox, or one folder of it, back as it was, into a new folder.
 
     :param folder: None: all folders.
     :param at: the point in time, e.g. `2026-11-23 08:00`.
     :param into: the new folder's name; else `Restored <at>`.
+    :param typed: when it was typed (UNIX time), if it may have waited for another run since then. If that was the
+        same command, it has done all there was to do: who lost the line types it again.
     :raises RefusedError: when that folder is there already.
     """
     user = dovecot.user(address)
@@ -53,6 +57,10 @@ def restore_user(
     if "." in parent or not parent.strip("/"):
         raise UsageError(f"A folder cannot be called {parent!r}.", "Give another name by --into, without a dot.")
     release = dovecot.version()
+    asked = {"user": user.address, "folder": folder, "at": moment.isoformat(), "into": parent}
+    before = state.read(box.restored)
+    if typed is not None and before.get("asked") == asked and before["ended"] >= typed:
+        return {**before["report"], "already_done": True}
     _refuse_existing(user.address, parent)
     snapshot = when.choose(restic.snapshots(), moment, config.hostname)
     staged = box.staging / user.place / "Maildir"
@@ -66,6 +74,7 @@ def restore_user(
     box.scratch.mkdir(mode=0o711, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=box.scratch, prefix="mailbox-") as scratch:
         raw = Path(scratch) / "raw"
+        progress.say(f"fetching from snapshot {snapshot.short}, of {when.local_text(snapshot.time)}")
         restic.restore(snapshot, raw, [escape(path) for path in include], progress)
         found = raw / staged.relative_to("/")
         if not any((raw / Path(path).relative_to("/")).exists() for path in include):
@@ -81,6 +90,7 @@ def restore_user(
             (source / part).mkdir(mode=0o700, exist_ok=True)
         _give(Path(scratch), source, box.at(config.mail_directory))
         expected = maildir.count(source)
+        progress.say(f"{expected:,} messages go into the folder {parent!r}")
         result = run(dovecot.import_command(release, user.address, source, parent), folder=Path("/"))
     if result.code != 0:
         raise BackupError(
@@ -96,7 +106,7 @@ def restore_user(
             f"{arrived} of {expected} messages of {user.address} are in the folder {parent!r}.",
             "Nothing that was there has changed. Look into Dovecot's log, delete that folder and try again.",
         )
-    return {
+    report = {
         "ok": True,
         "user": user.address,
         "folder": folder,
@@ -105,6 +115,8 @@ def restore_user(
         "snapshot": snapshot.id,
         "time": snapshot.time.isoformat(),
     }
+    state.write(box.restored, {"asked": asked, "ended": time.time(), "report": report})
+    return report
 
 
 def _refuse_existing(address: str, parent: str) -> None:
@@ -173,7 +185,7 @@ def is_unfinished(box: Box) -> bool:
     return load_journal(box.journal).stage in (RESTORING, PLACING)
 
 
-def place_mail(box: Box, config: Config) -> place.Placed:
+def place_mail(box: Box, config: Config, progress: Progress | None = None) -> place.Placed:
     """Move restored mail to its place: the fragment's command after a restore.
 
     :raises RefusedError: without a restore: then the staging is the last backup's copy, not what was restored.
@@ -182,7 +194,7 @@ def place_mail(box: Box, config: Config) -> place.Placed:
         raise RefusedError(
             "no_restore", "No restore of this box is under way.", "`hearth-backup restore-all` runs this by itself."
         )
-    return place.place_mail(box, config)
+    return place.place_mail(box, config, progress=progress)
 
 
 def restore_all(
@@ -278,8 +290,10 @@ def _restore(box: Box, restic: Restic, journal: Journal, progress: Progress, ste
         _empty(target)
     step("restoring")
     snapshot = Snapshot(journal.snapshot, datetime.fromisoformat(journal.time))
+    progress.say(f"fetching snapshot {snapshot.short}, of {when.local_text(snapshot.time)}")
     restic.restore(snapshot, target, (), progress)
     step("restored")
+    progress.say("counting what came")
     # Before anything is moved. A run that dies here restores again, and so begins with the old numbers.
     owners = state.read(_restored(box, journal, box.owners))
     place.renumber(target, place.renumbering(owners, place.names_of_owners()))

@@ -19,6 +19,7 @@ from hearthmail.backup.config import Box, Config
 from hearthmail.backup.dovecot import User
 from hearthmail.backup.errors import BackupError
 from hearthmail.backup.processes import run
+from hearthmail.backup.progress import Progress
 
 # At a time: mail must not wait for us.
 AT_ONCE = 2
@@ -128,7 +129,9 @@ def gone(staging: Path, mail: Path, users: Iterable[User]) -> list[Path]:
     ]
 
 
-def stage_mail(box: Box, config: Config, now: Callable[[], int] = time.time_ns) -> Report:
+def stage_mail(
+    box: Box, config: Config, now: Callable[[], int] = time.time_ns, progress: Progress | None = None
+) -> Report:
     """Bring the copy of every mailbox up to date.
 
     :raises BackupError: when there are no users or no mail to look at: then nothing is removed.
@@ -155,7 +158,8 @@ def stage_mail(box: Box, config: Config, now: Callable[[], int] = time.time_ns) 
         else:
             todo.append((user, looks if maildir.is_settled(newest, now()) else ""))
     if todo:
-        _stage_all(dovecot.version(), todo, mail, box, seen_before, report)
+        shown = progress or Progress("stage-mail", active=False)
+        _stage_all(dovecot.version(), todo, mail, box, seen_before, report, shown)
     for home in gone(box.staging, mail, users):
         remove(home)
         address = f"{home.name}@{home.parent.name}"
@@ -173,6 +177,7 @@ def _stage_all(
     box: Box,
     seen: dict[str, Any],
     report: Report,
+    progress: Progress,
 ) -> None:
     def work(one: tuple[User, str]) -> str:
         user, _looks = one
@@ -190,6 +195,7 @@ def _stage_all(
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         for number, ((user, looks), problem) in enumerate(zip(todo, pool.map(work, todo), strict=True), 1):
+            progress.count(number, len(todo), "mailboxes copied")
             if problem:
                 report.failed[user.address] = problem
                 continue

@@ -53,13 +53,15 @@ def snapshot_lines(snapshots: list[Snapshot]) -> Iterator[str]:
         yield "There is no backup yet."
 
 
-def status_lines(state: State, running: bool, unfinished: bool) -> Iterator[str]:
+def status_lines(state: State, running: bool, progress: dict[str, Any], unfinished: bool) -> Iterator[str]:
     """How the backups went."""
     yield f"Last good backup: {_time(state.last_success)}, {state.files} files, {size_text(state.bytes)}"
     yield f"Last attempt: {_time(state.last_attempt)}, {seconds_text(state.seconds)}"
     yield f"Last check: {_time(state.last_check)}"
     if running:
         yield "A backup or restore is running now."
+    if progress:
+        yield f"{progress['command']}: {progress['text']}"
     if unfinished:
         yield "A restore of the whole box began and did not end: type it again."
     for error in (state.error, state.check_error):
@@ -69,6 +71,8 @@ def status_lines(state: State, running: bool, unfinished: bool) -> Iterator[str]
 
 def user_lines(report: dict[str, Any]) -> Iterator[str]:
     """What came back of one mailbox."""
+    if report.get("already_done"):
+        yield "The same command was at work already, and has ended; nothing more was done."
     what = f"folder {report['folder']} of {report['user']}" if report["folder"] else report["user"]
     yield (
         f"{report['messages']} messages of {what}, as they were at {_time(report['time'])} "

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hearthmail.backup import state
 from tests.unit.backup.conftest import World
 
 HANAKO = "hanako@hearth.example"
@@ -84,3 +87,19 @@ def test_dovecot_that_refuses(past: World, capsys: pytest.CaptureFixture[str]) -
     code, report = restore(past, capsys)
     assert (code, report["kind"]) == (1, "import")
     assert list(past.box.scratch.iterdir()) == []
+
+
+def test_who_waited_for_the_same_command_is_told_what_it_brought(
+    past: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = state.locked
+
+    def meanwhile(path: Path, wait: float = 0) -> AbstractContextManager[int]:
+        """Let the first typing, which holds the lock, end while the second one waits."""
+        monkeypatch.setattr(state, "locked", locked)
+        assert restore(past, capsys)[0] == 0
+        return locked(path, wait)
+
+    monkeypatch.setattr(state, "locked", meanwhile)
+    code, report = restore(past, capsys, "--wait", "60")
+    assert (code, report["messages"], report["already_done"]) == (0, 3, True)

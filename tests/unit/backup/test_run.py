@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -315,7 +316,7 @@ def test_progress_in_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     shown = progress.Progress("restore", active=True)
     shown.show(1, 10, 1, 10)
     shown.show(5, 10, 5_000_000, 10_000_000)
-    assert capsys.readouterr().err == "restore: 5 of 10 files, 5 MB of 10 MB, 0:10 left\n"
+    assert capsys.readouterr().err == "restore: 5 of 10 files, 5 MB of 10 MB, 10 s left\n"
 
 
 def test_our_own_command_is_this_very_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,3 +331,38 @@ def test_usage(world: World) -> None:
     with pytest.raises(SystemExit) as caught:
         world.run("restore-user", "--user", "x")
     assert caught.value.code == 2
+
+
+def test_progress_in_a_file_for_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    far = []
+    real = state.write
+
+    def spy(path: Path, data: Any, mode: int = 0o600) -> None:
+        real(path, data, mode)
+        if path == world.box.progress:
+            far.append(progress.read(path))
+
+    monkeypatch.setattr(state, "write", spy)
+    assert world.run("run") == 0
+    assert {one["command"] for one in far} == {"run"}
+    assert far[0]["text"] == "dovecot: hearth-backup stage-mail"
+    assert any(one.get("files") == 1 and one["text"].startswith("1 of ") for one in far), far
+    assert not world.box.progress.exists(), "it is gone with the run"
+    # A run that was killed leaves its file; it is nobody's.
+    real(world.box.progress, {**far[0], "pid": 2**22 + 1})
+    assert progress.read(world.box.progress) == {}
+
+
+def test_a_fragments_command_leaves_the_file_to_its_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.write(world.box.progress, {"command": "run", "pid": 1, "text": "x"})
+    monkeypatch.setenv(processes.LOCK_HELD, "1")
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    assert world.run("stage-mail") == 0
+    assert progress.read(world.box.progress)["text"] == "2 of 2 mailboxes copied"
+
+
+def test_a_failed_run_tells_others_why(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.doveadm_fails(**{"hanako@hearth.example": [75]})
+    assert world.run("run", "--json") == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("hearth-backup: The backup lacks something.")
