@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hearthmail.files import replace_file
 from hearthmail.probe import box, hung, letters, text
 from hearthmail.probe import config as configuration
 from hearthmail.probe import memory as remembering
@@ -98,7 +99,7 @@ def run_round(config: Config, folder: Path, run_folder: Path) -> None:
     remembering.save(memory, folder, run_folder)
     status = json.dumps(text.as_value(findings, memory, now, busy), indent=1) + "\n"
     try:
-        remembering.replace_file(run_folder / text.STATUS_FILE, status, 0o644)
+        replace_file(run_folder / text.STATUS_FILE, status, 0o644)
     except OSError as error:
         print(f"the status cannot be written: {error}", file=sys.stderr)
     for finding in findings:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from hearthmail.files import replace_file
 
 FOLDER = Path("/var/lib/hearthmail/probe")
 RUN_FOLDER = Path("/run/hearth-probe")
@@ -191,24 +191,6 @@ def save(memory: Memory, folder: Path, run_folder: Path) -> str:
         else:
             (run_folder / FILE).unlink(missing_ok=True)
     return problem
-
-
-def replace_file(path: Path, text: str, mode: int) -> None:
-    """Write a file at one stroke.
-
-    :raises OSError: the disk is full, or not ours.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
-        try:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-            Path(new.name).chmod(mode)
-            Path(new.name).replace(path)
-        except BaseException:
-            Path(new.name).unlink(missing_ok=True)
-            raise
 
 
 @contextlib.contextmanager
