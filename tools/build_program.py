@@ -17,16 +17,18 @@ PACKAGE = PROJECT / "src" / "hearthmail"
 BUILD = PROJECT / "build"
 # Each program is the package of its name, started at `cli.main`.
 PROGRAMS = ("probe", "backup")
+# What lies beside the packages and is in every program.
+SHARED = ("__init__.py", "files.py")
 # A zip file holds times, and each zlib packs in its own way (so nothing is packed): the same sources must give the same
 # file on every machine, the box itself among them.
 TIME = (2000, 1, 1, 0, 0, 0)
 
 
 def archive(name: str) -> bytes:
-    """Pack a program: its package, and what starts it."""
+    """Pack a program: its package, what all programs share, and what starts it."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as out:
-        for path in [PACKAGE / "__init__.py", *sorted((PACKAGE / name).rglob("*.py"))]:
+        for path in [*(PACKAGE / one for one in SHARED), *sorted((PACKAGE / name).rglob("*.py"))]:
             out.writestr(zipfile.ZipInfo(str(path.relative_to(PACKAGE.parent)), TIME), path.read_bytes())
         start = f"import sys\nfrom hearthmail.{name}.cli import main\nsys.exit(main())\n"
         out.writestr(zipfile.ZipInfo("__main__.py", TIME), start)

@@ -45,6 +45,12 @@ def rebuild_report(report: Mapping[str, Any], addresses: Sequence[str]) -> list[
         lines.append(f"Left as they were, because they held mail: {_some(report['kept'])}.")
     if report.get("incomplete"):
         lines.append("That backup was itself incomplete: its run had told so.")
+    earlier = report.get("earlier") or {}
+    if older := sorted(set(report.get("copy_failed") or {}) - set(earlier)):
+        lines.append(f"Mailboxes as they were at a run before, for their copy had failed then: {_some(older)}.")
+    if earlier:
+        some = _some([f"{address} ({time})" for address, time in sorted(earlier.items())])
+        lines.append(f"Mailboxes from an earlier backup, for the newest held less of them: {some}.")
     return lines
 
 

@@ -30,6 +30,17 @@ def test_what_came_back_from_when_and_what_is_missing() -> None:
     assert "no user in mail_users has them: old@hearth.example." in text
 
 
+def test_whose_mailbox_is_older_is_told() -> None:
+    older = {
+        "incomplete": True,
+        "copy_failed": {USERS[0]: "x", USERS[1]: "y"},
+        "earlier": {USERS[1]: "2026-11-23T07:00"},
+    }
+    text = "\n".join(rebuild_report({**GOOD, **older}, USERS))
+    assert "for their copy had failed then: hanako@hearth.example." in text
+    assert "the newest held less of them: taro@hearth.example (2026-11-23T07:00)." in text
+
+
 def test_many_names_are_cut_short() -> None:
     users = [f"u{number:02}@hearth.example" for number in range(15)]
     assert "u09@hearth.example and 5 more" in "\n".join(rebuild_report({**GOOD, "messages_of": {}}, users))

@@ -108,7 +108,8 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
     made = open_repository(box, config, restic)
     failed = _prepare(kept, lock, progress)
     state.write(box.owners, place.names_of_owners())
-    paths = [str(box.fragments), str(box.owners), *(str(box.at(path)) for path in fragments.paths(kept))]
+    about = [str(box.fragments), str(box.owners), *([str(box.copies)] if box.copies.exists() else [])]
+    paths = [*about, *(str(box.at(path)) for path in fragments.paths(kept))]
     present = [path for path in dict.fromkeys(paths) if os.path.lexists(path)]
     # What a restore would have to leave alone, and what can be made anew.
     own = [

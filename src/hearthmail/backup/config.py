@@ -66,6 +66,11 @@ class Box:
         return self.base / "staged.json"
 
     @property
+    def copies(self) -> Path:
+        """Whose copy failed the last time; lies in the snapshot too, as the staging then holds an older one."""
+        return self.base / "copies.json"
+
+    @property
     def owners(self) -> Path:
         """Names of the numbers of users and groups: another box may have given them to others."""
         return self.base / "owners.json"

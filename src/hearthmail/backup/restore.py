@@ -65,6 +65,7 @@ def restore_user(
     snapshot = when.choose(restic.snapshots(), moment, config.hostname)
     staged = box.staging / user.place / "Maildir"
     include = [str(staged)]
+    failed = None
     if folder is not None:
         directory = maildir.folder_directory(folder)
         # INBOX is the Maildir itself, and all others lie in it.
@@ -75,7 +76,10 @@ def restore_user(
     with tempfile.TemporaryDirectory(dir=box.scratch, prefix="mailbox-") as scratch:
         raw = Path(scratch) / "raw"
         progress.say(f"fetching from snapshot {snapshot.short}, of {when.local_text(snapshot.time)}")
-        restic.restore(snapshot, raw, [escape(path) for path in include], progress)
+        restic.restore(snapshot, raw, [escape(path) for path in (*include, str(box.copies))], progress)
+        if INCOMPLETE in snapshot.tags:
+            copies = state.read(raw / box.copies.relative_to("/"))
+            failed = (_failed(copies) or {}).get(user.address) or copies.get("all")
         found = raw / staged.relative_to("/")
         if not any((raw / Path(path).relative_to("/")).exists() for path in include):
             what = f"no folder {folder!r} of {user.address}" if folder else f"no mailbox of {user.address}"
@@ -114,6 +118,7 @@ def restore_user(
         "messages": expected,
         "snapshot": snapshot.id,
         "time": snapshot.time.isoformat(),
+        "copy_failed": failed,
     }
     state.write(box.restored, {"asked": asked, "ended": time.time(), "report": report})
     return report
@@ -152,6 +157,8 @@ class Journal:
 
     :param stage: empty (not begun), `restoring`, `placing` or `done`.
     :param done: the steps of placing that are finished.
+    :param copy_failed: whose copy had failed before that backup, and why: theirs is from a run before.
+    :param earlier: who got a mailbox from an earlier backup, for that one held more, and its time.
     :param expected: messages of each mailbox in the backup.
     """
 
@@ -162,6 +169,8 @@ class Journal:
     incomplete: bool = False
     files: int = 0
     bytes: int = 0
+    copy_failed: dict[str, str] = field(default_factory=dict)
+    earlier: dict[str, str] = field(default_factory=dict)
     expected: dict[str, int] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
@@ -285,14 +294,17 @@ def _restored(box: Box, journal: Journal, path: Path) -> Path:
 
 def _restore(box: Box, restic: Restic, journal: Journal, progress: Progress, step: Step) -> None:
     target = Path(journal.target)
-    if restic.version < (0, 17):
-        # It cannot go on with what is there: begin with an empty folder.
+    if restic.version < (0, 17) or journal.incomplete:
+        # It cannot go on with what is there, or mailboxes of another backup may be there: begin with an empty folder.
         _empty(target)
     step("restoring")
     snapshot = Snapshot(journal.snapshot, datetime.fromisoformat(journal.time))
     progress.say(f"fetching snapshot {snapshot.short}, of {when.local_text(snapshot.time)}")
     restic.restore(snapshot, target, (), progress)
     step("restored")
+    if journal.incomplete:
+        _supplement(box, restic, journal, progress)
+        step("supplemented")
     progress.say("counting what came")
     # Before anything is moved. A run that dies here restores again, and so begins with the old numbers.
     owners = state.read(_restored(box, journal, box.owners))
@@ -307,6 +319,58 @@ def _restore(box: Box, restic: Restic, journal: Journal, progress: Progress, ste
     step("counted")
     os.sync()
     _save(box, journal)
+
+
+def _failed(copies: dict[str, Any]) -> dict[str, str] | None:
+    """Whose copy had failed before a snapshot; None: nobody knows, so anyone's may have."""
+    failed = copies.get("failed")
+    return failed if isinstance(failed, dict) else None
+
+
+def _supplement(box: Box, restic: Restic, journal: Journal, progress: Progress) -> None:
+    """Look into earlier backups for the mailboxes of those whose copy had failed.
+
+    In general the newest one holds their copy of the run before, and that stays. It may hold less, or nothing: after a
+    rebuild the first copy is made anew, and one that breaks off may have emptied a folder. Then the newest one whose
+    copy was good is taken.
+    """
+    failed = _failed(state.read(_restored(box, journal, box.copies)))
+    journal.copy_failed, journal.earlier = failed or {}, {}
+    wanted = set(failed) if failed is not None else None
+    scratch = Path(journal.target) / ".hearth-earlier"
+    moment = datetime.fromisoformat(journal.time)
+    for snapshot in reversed([one for one in restic.snapshots() if one.time < moment]):
+        if wanted is not None and not wanted:
+            return
+        remove(scratch)
+        good = wanted
+        if INCOMPLETE in snapshot.tags:
+            restic.restore(snapshot, scratch, [escape(str(box.copies))], progress)
+            then = _failed(state.read(scratch / box.copies.relative_to("/")))
+            good = set() if wanted is None or then is None else wanted - set(then)
+            if not good:
+                continue
+        progress.say(f"looking into the backup of {when.local_text(snapshot.time)}")
+        places = [box.staging / dovecot.user(one).place for one in sorted(good)] if good is not None else [box.staging]
+        restic.restore(snapshot, scratch, [escape(str(path)) for path in places], progress)
+        for address, home in list(place.homes(scratch / box.staging.relative_to("/"))):
+            _take_if_more(box, journal, address, home, snapshot)
+            if wanted is not None:
+                wanted.discard(address)
+        if wanted is None:
+            break
+    remove(scratch)
+
+
+def _take_if_more(box: Box, journal: Journal, address: str, home: Path, snapshot: Snapshot) -> None:
+    """Put an earlier copy of a mailbox in the place of the one that was restored, if it holds more messages."""
+    here = _restored(box, journal, box.staging / dovecot.user(address).place)
+    if maildir.count(home / "Maildir") <= maildir.count(here / "Maildir"):
+        return
+    remove(here)
+    here.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    home.rename(here)
+    journal.earlier[address] = snapshot.time.isoformat()
 
 
 def _measure(tree: Path) -> tuple[int, int]:
@@ -399,6 +463,8 @@ def _report(box: Box, config: Config, journal: Journal, problems: list[str]) -> 
         "snapshot": journal.snapshot,
         "time": journal.time,
         "incomplete": journal.incomplete,
+        "copy_failed": journal.copy_failed,
+        "earlier": journal.earlier,
         "files": journal.files,
         "bytes": journal.bytes,
         "messages": sum(counts.values()),

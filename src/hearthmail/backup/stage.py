@@ -134,8 +134,27 @@ def stage_mail(
 ) -> Report:
     """Bring the copy of every mailbox up to date.
 
+    One that fails leaves the copy before, which the snapshot then holds: who that is, is written down for a restore.
+
     :raises BackupError: when there are no users or no mail to look at: then nothing is removed.
     """
+    # What stands here if we are killed.
+    _write_copies(box, {"all": "the copying did not end"})
+    try:
+        report = _stage_mail(box, config, now, progress or Progress("stage-mail", active=False))
+    except BackupError as error:
+        _write_copies(box, {"all": str(error)})
+        raise
+    _write_copies(box, {"failed": report.failed})
+    return report
+
+
+def _write_copies(box: Box, said: dict[str, Any]) -> None:
+    box.make_base()
+    state.write(box.copies, said)
+
+
+def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Progress) -> Report:
     mail, users_file = box.at(config.mail_directory), box.at(config.users_file)
     users = dovecot.read_users(users_file)
     if users is None:
@@ -158,8 +177,7 @@ def stage_mail(
         else:
             todo.append((user, looks if maildir.is_settled(newest, now()) else ""))
     if todo:
-        shown = progress or Progress("stage-mail", active=False)
-        _stage_all(dovecot.version(), todo, mail, box, seen_before, report, shown)
+        _stage_all(dovecot.version(), todo, mail, box, seen_before, report, progress)
     for home in gone(box.staging, mail, users):
         remove(home)
         address = f"{home.name}@{home.parent.name}"

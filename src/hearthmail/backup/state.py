@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hearthmail.backup.errors import BackupError
+from hearthmail.files import replace_file
 
 
 @dataclass
@@ -43,18 +42,7 @@ def now_text() -> str:
 
 def write(path: Path, data: Any, mode: int = 0o600) -> None:
     """Write a JSON file at one stroke: a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
-        try:
-            json.dump(data, new, indent=1)
-            new.write("\n")
-            new.flush()
-            os.fchmod(new.fileno(), mode)
-            os.fsync(new.fileno())
-            Path(new.name).replace(path)
-        except BaseException:
-            Path(new.name).unlink(missing_ok=True)
-            raise
+    replace_file(path, json.dumps(data, indent=1) + "\n", mode)
 
 
 def read(path: Path) -> dict[str, Any]:

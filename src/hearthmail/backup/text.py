@@ -73,6 +73,8 @@ def user_lines(report: dict[str, Any]) -> Iterator[str]:
     """What came back of one mailbox."""
     if report.get("already_done"):
         yield "The same command was at work already, and has ended; nothing more was done."
+    if report["copy_failed"]:
+        yield f"The copy of that hour had failed ({report['copy_failed']}): what came back is that of a run before."
     what = f"folder {report['folder']} of {report['user']}" if report["folder"] else report["user"]
     yield (
         f"{report['messages']} messages of {what}, as they were at {_time(report['time'])} "
@@ -92,6 +94,14 @@ def all_lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"Lost: what was accepted after {_time(report['time'])} and before the box died."
     if report["incomplete"]:
         yield "That backup was marked incomplete: a command before it had failed."
+    for address, why in list(report["copy_failed"].items())[:LISTED]:
+        if address not in report["earlier"]:
+            yield f"{address}: its copy had failed then ({why}); what came back is the copy of a run before."
+    for address, time in list(report["earlier"].items())[:LISTED]:
+        yield (
+            f"{address}: restored as it was at {_time(time)}, for the newest backup held less of it. "
+            f'What that one holds: `hearth-backup restore-user --user {address} --at "{report["time"]}"`'
+        )
     for number, (address, count) in enumerate(report["messages_of"].items()):
         if number == LISTED:
             yield f"  ... and {len(report['messages_of']) - LISTED} more (--json lists all)"

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -19,6 +17,7 @@ from typing import Any
 
 from hearthmail.ddns.errors import LockError
 from hearthmail.ddns.records import Key
+from hearthmail.files import replace_file
 
 STATE_PATH = Path("/var/lib/hearthmail/ddns.json")
 VERSION = 1
@@ -138,16 +137,7 @@ def save(state: State, path: Path = STATE_PATH) -> None:
     with contextlib.suppress(OSError, ValueError):
         if path.read_text(encoding="utf-8") == text:
             return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
-        try:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-            Path(new.name).replace(path)
-        except BaseException:
-            Path(new.name).unlink(missing_ok=True)
-            raise
+    replace_file(path, text)
 
 
 @contextlib.contextmanager

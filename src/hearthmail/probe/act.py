@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from hearthmail.probe.commands import Done, run
-from hearthmail.probe.decide import Action, Flush, Reboot, Restart
+from hearthmail.probe.decide import Action, Flush, Reboot, Restart, Wake
 
-# Seconds. The units' TimeoutStopSec is 15 (role watchdog): a stop that hangs, then SIGTERM, then SIGKILL.
+# Seconds. The units' TimeoutStopSec is 15 (role watchdog): a stop that hangs, then SIGTERM with SIGCONT behind it (so a
+# stopped process gets it too, systemd.kill(5)), then SIGKILL: 45 at most.
 RESTART_TIME = 60
 Run = Callable[[list[str], float], Done]
 
@@ -26,6 +27,10 @@ def act(actions: Iterable[Action], command: Run = run) -> list[str]:
         match action:
             case Restart(units):
                 failed += [restart(unit, command) for unit in units]
+            case Wake(units):
+                for unit in units:
+                    done = command(["systemctl", "kill", "--signal=CONT", unit], 10)
+                    failed.append(f"systemctl kill --signal=CONT {unit}: {done.said}" if done.code else "")
             case Flush():
                 done = command(["postqueue", "-f"], 15)
                 failed.append(f"postqueue -f: {done.said}" if done.code else "")

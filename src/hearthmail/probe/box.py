@@ -81,7 +81,7 @@ def parse_units(text: str) -> Units:
 
 def read_units(units: Iterable[str]) -> Units:
     """Ask systemd about units, all in one call; empty when it does not answer."""
-    properties = "--property=Id,ActiveState,Result,NRestarts"
+    properties = "--property=Id,ActiveState,Result,NRestarts,ControlGroup"
     done = run(["systemctl", "show", properties, *units])
     return {} if done.code else parse_units(done.out)
 

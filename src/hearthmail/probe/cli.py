@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hearthmail.probe import box, letters, text
+from hearthmail.files import replace_file
+from hearthmail.probe import box, hung, letters, text
 from hearthmail.probe import config as configuration
 from hearthmail.probe import memory as remembering
 from hearthmail.probe.act import act
@@ -79,7 +80,9 @@ def run_round(config: Config, folder: Path, run_folder: Path) -> None:
     memory = remembering.load(folder, run_folder, now)
     counts = {unit: int(seen["NRestarts"]) for unit, seen in units.items() if seen.get("NRestarts", "").isdigit()}
     memory = count_restarts(memory, counts, now)
-    findings = look(config, now, units) + flapping(memory, now)
+    seen = hung.look(units)
+    memory = replace(memory, stalled=hung.remember(seen, memory.stalled, now))
+    findings = look(config, now, units, seen) + hung.judge_waiting(seen, memory.stalled, now) + flapping(memory, now)
     busy = box.busy()
     memory, actions = decide(Rules(config.hostname, config.chain, config.reboot), memory, findings, now, busy)
     # Before anything is done: a reboot that is not remembered would be done again.
@@ -96,7 +99,7 @@ def run_round(config: Config, folder: Path, run_folder: Path) -> None:
     remembering.save(memory, folder, run_folder)
     status = json.dumps(text.as_value(findings, memory, now, busy), indent=1) + "\n"
     try:
-        remembering.replace_file(run_folder / text.STATUS_FILE, status, 0o644)
+        replace_file(run_folder / text.STATUS_FILE, status, 0o644)
     except OSError as error:
         print(f"the status cannot be written: {error}", file=sys.stderr)
     for finding in findings:
@@ -125,7 +128,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 run_round(config, arguments.state, arguments.run)
                 return 0
             now = time.time()
-            found = look(config, now, box.read_units(units_of(config)))
+            units = box.read_units(units_of(config))
+            found = look(config, now, units, hung.look(units))
             return _print(text.as_value(found, Memory(), now, box.busy()), arguments.json)
     except (ConfigError, PermissionError) as error:
         print(error, file=sys.stderr)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hearthmail.probe import letters
-from hearthmail.probe.finding import CHAIN, FLUSH, GREEN, REBOOT, RED, RESTART, WAIT, Finding
+from hearthmail.probe.finding import CHAIN, FLUSH, GREEN, REBOOT, RED, RESTART, WAIT, WAKE, Finding
 from hearthmail.probe.memory import Fault, Letter, Memory, Note
 
 HOUR, DAY = 3600.0, 86400.0
@@ -16,6 +16,10 @@ PATIENCE = 2
 WELL, WELL_AGAIN = 2, 30
 # Restarts of one unit within an hour that are still no matter for a person.
 MANY = 3
+# From then on a unit is restarted no more often than this: each restart cuts off those who are being served.
+SPACING = 300.0
+# Reboots within a day that are still no matter for a person, and those after which there are no more on that day.
+ONE_REBOOT, MOST_REBOOTS = 1, 3
 # When all repairs have failed, the unit is restarted once more after so long: what stood in its way may be gone.
 AGAIN = 900.0
 # Letters that are kept when none leaves.
@@ -30,6 +34,13 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class Wake:
+    """Let the stopped processes of units go on."""
+
+    units: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Flush:
     """Have Postfix try at once what it has put off."""
 
@@ -39,7 +50,7 @@ class Reboot:
     """Restart the machine."""
 
 
-Action = Restart | Flush | Reboot
+Action = Restart | Wake | Flush | Reboot
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class _Round:
     no_room: bool
     restarted: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
+    woken: list[str] = field(default_factory=list)
     flush: bool = False
     reboot: bool = False
     notes: list[Note] = field(default_factory=list)
@@ -77,20 +89,32 @@ class _Round:
             return self.busy
         if self.now - self.memory.last_reboot < HOUR:
             return "it was rebooted within the last hour"
+        if len(_recent(self.memory.reboots, self.now, DAY)) >= MOST_REBOOTS:
+            return f"it was rebooted {MOST_REBOOTS} times within a day"
         return ""
+
+    def too_often(self, units: Sequence[str]) -> bool:
+        """Whether a restart of them has to wait, for they are restarted again and again."""
+        every = [_recent(self.memory.restarts.get(unit, ()), self.now, HOUR) for unit in units]
+        return any(len(times) > MANY and self.now - max(times) < SPACING for times in every)
 
     def step(self, finding: Finding, fault: Fault) -> tuple[Fault, bool]:
         """Take the next step of a repair; tells whether a person is needed now."""
+        if fault.rounds <= finding.hold:
+            return fault, False
         wanted = finding.repair
         if self.no_room:
             # No restart makes room. A service may have died of it, though; the rest waits until there is room.
-            wanted = tuple(step for step in wanted if step == RESTART)
+            wanted = tuple(step for step in wanted if step in (WAKE, RESTART))
         left = [step for step in wanted if step not in fault.steps and (step != CHAIN or self.rules.chain)]
         if not left:
             self._once_more(finding, fault)
             tried = [step for step in fault.steps if step != WAIT]
-            return fault, bool(tried) or fault.rounds >= PATIENCE
+            return fault, bool(tried) or fault.rounds - finding.hold >= PATIENCE
         step = left[0]
+        if step in (RESTART, CHAIN) and self.too_often(self.rules.chain if step == CHAIN else [finding.unit]):
+            # `flapping` tells a person.
+            return fault, False
         if step == REBOOT:
             # Not now, for whatever reason: a person hears of it. It may still come later, when the reason is gone.
             if self.no_reboot():
@@ -104,6 +128,9 @@ class _Round:
         elif step == RESTART:
             self.restarted.append(finding.unit)
             self.say(f"Restarted {finding.unit}, because {finding.part} is red: {finding.reason}")
+        elif step == WAKE:
+            self.woken += [finding.unit] if finding.unit else self.rules.chain
+            self.say(f"Woke {finding.unit or 'the mail services'}, because {finding.part} is red: {finding.reason}")
         elif step == FLUSH:
             self.flush = True
             self.say(f"Had Postfix try again what it had put off, because {finding.part} is red: {finding.reason}")
@@ -111,18 +138,31 @@ class _Round:
 
     def _once_more(self, finding: Finding, fault: Fault) -> None:
         """What no repair has mended may be mended by the same repair later."""
-        if finding.unit and finding.repair and self.now - fault.tried >= AGAIN:
+        if not finding.unit or not finding.repair:
+            return
+        last = max(fault.tried, self.memory.retried.get(finding.unit, 0.0))
+        if self.now - last >= AGAIN and not self.too_often([finding.unit]):
             self.again.append(finding.unit)
 
 
+def _recent(times: Sequence[float], now: float, span: float) -> tuple[float, ...]:
+    return tuple(at for at in times if now - at < span)
+
+
 def flapping(memory: Memory, now: float) -> list[Finding]:
-    """Name units that are restarted again and again: each time it helps, but not for long."""
+    """Name what is restarted again and again: each time it helps, but not for long."""
     found = []
     for unit, times in sorted(memory.restarts.items()):
-        recent = sum(now - at < HOUR for at in times)
+        recent = len(_recent(times, now, HOUR))
         if recent > MANY:
-            reason = f"restarted {recent} times within an hour"
+            reason = f"restarted or woken {recent} times within an hour"
             found.append(Finding(f"restarts of {unit}", RED, reason, f"journalctl -u {unit} --since -1h"))
+    reboots = len(_recent(memory.reboots, now, DAY))
+    if reboots > ONE_REBOOT and now - memory.last_reboot < HOUR:
+        reason = f"the probe has rebooted the box {reboots} times within a day"
+        if reboots >= MOST_REBOOTS:
+            reason += ", and does not do it again on this day"
+        found.append(Finding("reboots", RED, reason, "hearth-probe status; journalctl -b -1 -u hearth-probe -n 50"))
     return found
 
 
@@ -151,7 +191,9 @@ def _no_later_than(memory: Memory, now: float) -> Memory:
         restarts={unit: tuple(min(at, now) for at in times) for unit, times in memory.restarts.items()},
         tellings={part: tuple(min(at, now) for at in times) for part, times in memory.tellings.items()},
         notes=tuple(replace(note, at=min(note.at, now)) for note in memory.notes),
-        last_reboot=min(memory.last_reboot, now),
+        stalled={key: min(at, now) for key, at in memory.stalled.items()},
+        retried={unit: min(at, now) for unit, at in memory.retried.items()},
+        reboots=tuple(min(at, now) for at in memory.reboots),
     )
 
 
@@ -213,7 +255,8 @@ def decide(
         mail.append(letters.well_again(rules.hostname, now, told))
         for part in told:
             del faults[part]
-    restarts = _restarts(memory, this.restarted, now)
+    restarts = _restarts(memory, [*this.restarted, *this.woken], now)
+    reboots = _recent(memory.reboots, now, DAY)
     return (
         replace(
             memory,
@@ -222,7 +265,9 @@ def decide(
             tellings=tellings,
             notes=tuple(note for note in memory.notes if now - note.at < DAY) + tuple(this.notes),
             letters=(memory.letters + tuple(mail))[-MOST_LETTERS:],
-            last_reboot=now if this.reboot else memory.last_reboot,
+            reboots=(*reboots, now) if this.reboot else reboots,
+            retried={unit: at for unit, at in memory.retried.items() if now - at < HOUR}
+            | dict.fromkeys(this.again, now),
         ),
         _actions(this),
     )
@@ -242,8 +287,12 @@ def _actions(this: _Round) -> list[Action]:
     units = dict.fromkeys([*this.restarted, *this.again])
     ordered = [unit for unit in this.rules.chain if unit in units]
     ordered += [unit for unit in units if unit not in ordered]
-    actions: list[Action] = [Restart(tuple(ordered))] if ordered else []
+    # A restart ends what a wake-up would let go on.
+    woken = tuple(unit for unit in dict.fromkeys(this.woken) if unit not in units)
+    actions: list[Action] = [Wake(woken)] if woken else []
+    if ordered:
+        actions.append(Restart(tuple(ordered)))
     # What was put off while a service was away is tried at once, not in five minutes.
-    if this.flush or any(unit in this.rules.chain for unit in ordered):
+    if this.flush or any(unit in this.rules.chain for unit in (*ordered, *woken)):
         actions.append(Flush())
     return actions

@@ -10,8 +10,8 @@ GREEN, YELLOW, RED = "green", "yellow", "red"
 LEVELS = (GREEN, YELLOW, RED)
 
 # Steps of a repair, in the order in which they are tried. `wait` gives it one more round; `flush` has Postfix try
-# at once what it has put off.
-WAIT, FLUSH, RESTART, CHAIN, REBOOT = "wait", "flush", "restart", "chain", "reboot"
+# at once what it has put off; `wake` lets stopped processes go on.
+WAIT, FLUSH, WAKE, RESTART, CHAIN, REBOOT = "wait", "flush", "wake", "restart", "chain", "reboot"
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Finding:
     :param repair: what may mend it; nothing for what no restart mends (a full disk, an old queue).
     :param known: False when the check could not be made because of another part: it is neither red nor well again.
     :param no_room: the disk is full, which neither a restart nor a reboot mends.
+    :param hold: rounds in which nothing is done about it and nobody is told: it passes by itself, as a rule.
     """
 
     part: str
@@ -33,6 +34,7 @@ class Finding:
     repair: tuple[str, ...] = ()
     known: bool = True
     no_room: bool = False
+    hold: int = 0
 
 
 def worst(findings: Iterable[Finding]) -> str:

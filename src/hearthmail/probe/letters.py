@@ -14,6 +14,7 @@ from hearthmail.probe.memory import Fault, Letter
 # What was tried, in words.
 TRIED = {
     "flush": "a new try of the waiting mail",
+    "wake": "a wake-up of its processes",
     "restart": "a restart of the service",
     "chain": "a restart of all mail services",
     "reboot": "a reboot",

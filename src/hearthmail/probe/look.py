@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from hearthmail.probe import box, mailqueue, message, services, upkeep
+from dataclasses import replace
+
+from hearthmail.probe import box, hung, mailqueue, message, services, upkeep
 from hearthmail.probe.box import Units
 from hearthmail.probe.config import Config, Mailbox
-from hearthmail.probe.finding import GREEN, YELLOW, Finding
+from hearthmail.probe.finding import GREEN, RED, WAKE, YELLOW, Finding
 
 
 def units_of(config: Config) -> tuple[str, ...]:
@@ -13,11 +15,16 @@ def units_of(config: Config) -> tuple[str, ...]:
     return (*config.units, *((upkeep.DDNS_TIMER, upkeep.DDNS_SERVICE) if config.ddns else ()))
 
 
-def look(config: Config, now: float, units: Units) -> list[Finding]:
-    """Look at every part."""
+def look(config: Config, now: float, units: Units, seen: hung.Look) -> list[Finding]:
+    """Look at every part.
+
+    :param seen: what the processes of the units do.
+    """
     found = services.check_all(config.services, config.timeout)
+    found = [services.busy(service, one, seen) for service, one in zip(config.services, found, strict=True)]
     if config.mailbox:
         found.append(_message(config, config.mailbox, found))
+    found = [_wake_first(one, seen) for one in found] + hung.judge_stopped(seen)
     if config.queue:
         found.append(mailqueue.judge(config, mailqueue.read(), now))
     found += box.check_room(config)
@@ -29,6 +36,14 @@ def look(config: Config, now: float, units: Units) -> list[Finding]:
     if config.backup:
         found.append(upkeep.check_backup(config, now))
     return found
+
+
+def _wake_first(finding: Finding, seen: hung.Look) -> Finding:
+    """What hangs because a process is stopped is not restarted before that one was woken: that loses no session."""
+    concerned = bool(seen.stopped) if not finding.unit else finding.unit in seen.stopped
+    if finding.level != RED or not finding.repair or not concerned:
+        return finding
+    return replace(finding, repair=(WAKE, *finding.repair))
 
 
 def _message(config: Config, mailbox: Mailbox, found: list[Finding]) -> Finding:

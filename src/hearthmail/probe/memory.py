@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from hearthmail.files import replace_file
 
 FOLDER = Path("/var/lib/hearthmail/probe")
 RUN_FOLDER = Path("/run/hearth-probe")
@@ -68,6 +68,9 @@ class Memory:
     :param restarts: by unit, when it was restarted, by us or by systemd.
     :param counted: by unit, how many restarts systemd had counted.
     :param tellings: by part, when a person was told within the last day.
+    :param stalled: processes that wait for a disk, by what tells them apart, since when they have not moved.
+    :param reboots: by us, within the last day.
+    :param retried: by unit, when it was restarted once more though no repair had helped.
     """
 
     faults: Mapping[str, Fault] = field(default_factory=dict)
@@ -76,7 +79,14 @@ class Memory:
     tellings: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     letters: tuple[Letter, ...] = ()
-    last_reboot: float = 0.0
+    stalled: Mapping[str, float] = field(default_factory=dict)
+    reboots: tuple[float, ...] = ()
+    retried: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def last_reboot(self) -> float:
+        """When it was; 0: not within a day."""
+        return max(self.reboots, default=0.0)
 
 
 def _number(value: Any) -> float:
@@ -137,7 +147,9 @@ def parse(text: str) -> Memory:
         tellings=_times(data.get("tellings", {})),
         notes=tuple(_record(Note, note) for note in _list(data.get("notes", []))),
         letters=tuple(_record(Letter, letter) for letter in _list(data.get("letters", []))),
-        last_reboot=_number(data.get("last_reboot", 0)),
+        stalled={key: _number(at) for key, at in _map(data.get("stalled", {})).items()},
+        retried={unit: _number(at) for unit, at in _map(data.get("retried", {})).items()},
+        reboots=tuple(map(_number, _list(data.get("reboots", [])))),
     )
 
 
@@ -179,24 +191,6 @@ def save(memory: Memory, folder: Path, run_folder: Path) -> str:
         else:
             (run_folder / FILE).unlink(missing_ok=True)
     return problem
-
-
-def replace_file(path: Path, text: str, mode: int) -> None:
-    """Write a file at one stroke.
-
-    :raises OSError: the disk is full, or not ours.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as new:
-        try:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-            Path(new.name).chmod(mode)
-            Path(new.name).replace(path)
-        except BaseException:
-            Path(new.name).unlink(missing_ok=True)
-            raise
 
 
 @contextlib.contextmanager

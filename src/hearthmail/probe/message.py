@@ -24,11 +24,19 @@ PATIENCE, LOOK = 20.0, 0.2
 MOST = 3
 # With more than these being delivered at the moment, ours may just not have had its turn.
 BUSY = 200
+# Postfix's answer when its disk is full (RFC 5321 4.2.3).
+NO_ROOM = 452
 Queue = Callable[[], Sequence[mailqueue.Waiting] | str]
 
 
 def _red(reason: str, *repair: str) -> Finding:
     return Finding(PART, RED, reason, "journalctl -u 'postfix*' -u dovecot -n 50; postqueue -p", repair=repair)
+
+
+def _refused(code: int, said: str) -> Finding:
+    """Port 25 says no. A lookup that hangs says so too (451); what is full or not meant stays so after a restart."""
+    repair = (CHAIN,) if 400 <= code < 500 and code != NO_ROOM else ()
+    return _red(f"port 25 refuses the probe's message: {code} {said}", *repair)
 
 
 def send(mailbox: Mailbox, service: Service, hostname: str, timeout: float) -> str:
@@ -113,10 +121,10 @@ def check(
             token = send(mailbox, smtp, config.hostname, config.timeout)
     except smtplib.SMTPRecipientsRefused as error:
         code, text = next(iter(error.recipients.values()))
-        return _red(f"port 25 refuses the probe's message: {code} {text.decode(errors='replace')}", CHAIN)
+        return _refused(code, text.decode(errors="replace"))
     except smtplib.SMTPResponseException as error:
         said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
-        return _red(f"port 25 refuses the probe's message: {error.smtp_code} {said}", CHAIN)
+        return _refused(error.smtp_code, said)
     except OSError as error:
         return _red(f"the probe's message cannot be handed in: {error}", CHAIN, REBOOT)
     try:
@@ -124,7 +132,8 @@ def check(
     except imaplib.IMAP4.abort as error:
         return _red(f"the connection to IMAP broke: {error}", CHAIN, REBOOT)
     except imaplib.IMAP4.error as error:
-        return _red(f"IMAP refuses the probe: {error}", CHAIN)
+        # RFC 5530: a wrong password stays wrong; any other no may come from a part that hangs.
+        return _red(f"IMAP refuses the probe: {error}", *(() if "AUTHENTICATIONFAILED" in str(error) else (CHAIN,)))
     except OSError as error:
         return _red(f"the probe's mailbox cannot be read by IMAP: {error}", CHAIN, REBOOT)
     if came:

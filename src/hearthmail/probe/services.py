@@ -16,9 +16,16 @@ from dataclasses import replace
 from hearthmail.probe.commands import MISSING, TOO_LONG, run
 from hearthmail.probe.config import CHAIN_KINDS, Service
 from hearthmail.probe.finding import CHAIN, GREEN, LEVELS, REBOOT, RED, RESTART, Finding
+from hearthmail.probe.hung import Look
 
 # Seconds until a service that failed is asked once more: a restart by a person or by apt takes about so long.
 PAUSE = 3
+# Postfix has a process for each client, and no more of them for one service than this (default_process_limit; no role
+# sets another). Dovecot's login processes take a thousand clients each, and throw out those who wait longest.
+TALKER, MOST_TALKERS = "smtpd", 100
+# Rounds that a service with as many clients as it can take is left alone. Postfix helps itself within this time: it
+# runs new processes with `stress=yes`, which wait 10 s for a client instead of 300 (STRESS_README, smtpd_timeout).
+BUSY_ROUNDS = 10
 # What a line of an answer may be long.
 MAX_LINE = 4096
 
@@ -179,6 +186,24 @@ def check(service: Service, timeout: float, pause: float = PAUSE) -> Finding:
     if second.level == GREEN:
         return replace(second, reason=f"{second.reason} (at the second try)")
     return second
+
+
+def busy(service: Service, found: Finding, seen: Look) -> Finding:
+    """Tell a service that has all the clients which it can take from one that hangs: both give no answer.
+
+    A restart would throw the clients out, and a reboot the whole house; who keeps the service busy comes back at once.
+    So it has ten minutes to come out of it. Then it may hang after all: it is restarted once, and a person is told.
+    """
+    count = seen.running.get((service.unit, TALKER), 0) if service.kind == "smtp" else 0
+    if found.level != RED or not found.repair or count < MOST_TALKERS or service.unit in seen.stopped:
+        return found
+    return replace(
+        found,
+        reason=f"no answer, and all {count} {TALKER} processes have clients (load, or somebody who holds them)",
+        todo=f"who are they? ss -tn state established '( sport = :{service.port} )'",
+        repair=(RESTART,),
+        hold=BUSY_ROUNDS,
+    )
 
 
 def check_all(services: Sequence[Service], timeout: float, pause: float = PAUSE) -> list[Finding]:

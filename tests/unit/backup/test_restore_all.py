@@ -375,3 +375,98 @@ def test_staging_and_placing_are_apart(saved: World, work: Callable[..., Any]) -
             work(saved.box, saved.config)
     else:
         assert work(saved.box, saved.config).copied == []
+
+
+# A backup for which somebody's copy had failed --------------------------------------------------------------------
+
+
+def backup_at(world: World, hour: int, code: int = 0) -> None:
+    (world.fakes / "restic.time").write_text(f"2026-11-23T{hour:02}:00:00Z")
+    assert world.run("run") == code
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.18"])
+def test_whose_copy_failed_gets_the_one_before(world: World, version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    world.versions(version, "2.4.1")
+    backup_at(world, 7)
+    world.deliver(HANAKO, "late")
+    world.deliver(TARO, "late")
+    world.doveadm_fails(**{TARO: [75]})
+    backup_at(world, 8, 1)
+    bare(world)
+    capsys.readouterr()
+    assert world.run("restore-all", "--json") == 0
+    report = answer(capsys)
+    assert report["messages_of"] == {HANAKO: 4, TARO: 1}, "the newest that there is of each"
+    assert "failed with 75" in report["copy_failed"][TARO]
+    assert report["earlier"] == {}
+    assert world.run("restore-all") == 0
+    assert f"{TARO}: its copy had failed then" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", ["0.14", "0.18"])
+def test_without_a_copy_before_an_earlier_backup_is_taken(
+    world: World, version: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a rebuild the copies are made anew: one that fails then is in the newest backup not at all."""
+    world.versions(version, "2.4.1")
+    backup_at(world, 6)
+    world.deliver(TARO, "later")
+    world.age()
+    backup_at(world, 7)
+    stage.remove(world.box.staging)
+    world.box.staged.unlink()
+    world.doveadm_fails(**{TARO: [75] * 2})
+    backup_at(world, 8, 1)
+    world.deliver(HANAKO, "late")
+    backup_at(world, 9, 1)
+    bare(world)
+    capsys.readouterr()
+    assert world.run("restore-all", "--json") == 0
+    report = answer(capsys)
+    assert report["messages_of"] == {HANAKO: 4, TARO: 2}
+    assert report["earlier"] == {TARO: "2026-11-23T07:00:00+00:00"}
+    assert (world.home(TARO) / "Maildir/dovecot-uidlist").exists()
+    assert not list(world.path.rglob(".hearth-earlier"))
+    assert world.run("restore-all") == 0
+    assert "the newest backup held less of it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("killed", ["restored", "supplemented", "counted"])
+def test_killed_while_it_looks_into_earlier_backups(world: World, killed: str) -> None:
+    world.deliver(TARO, "five")
+    world.age()
+    backup_at(world, 7)
+    # A copy that broke off: one message is gone, the other one has got a flag, and so another name.
+    (world.staged(TARO) / "Maildir/new/five").unlink()
+    (world.staged(TARO) / "Maildir/new/four").rename(world.staged(TARO) / "Maildir/cur/four:2,S")
+    world.deliver(TARO, "six")
+    world.doveadm_fails(**{TARO: [75]})
+    backup_at(world, 8, 1)
+    bare(world)
+
+    def step(name: str) -> None:
+        if name == killed:
+            raise Killed(name)
+
+    with pytest.raises(Killed):
+        restore.restore_all(world.box, world.config, world.restic, 0, world.quiet, step=step)
+    assert world.run("restore-all") == 0
+    report = restore.load_journal(world.box.journal).report
+    assert report["messages_of"] == {HANAKO: 3, TARO: 2}, "one copy, not a mixture of two"
+
+
+def test_when_nobody_knows_whose_copy_failed_all_are_looked_for(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mail's disk was not there, and the copies neither."""
+    backup_at(world, 7)
+    stage.remove(world.box.staging)
+    world.box.at("/var/vmail").rename(world.path / "unmounted")
+    backup_at(world, 8, 1)
+    bare(world)
+    capsys.readouterr()
+    assert world.run("restore-all", "--json") == 0
+    report = answer(capsys)
+    assert report["messages_of"] == {HANAKO: 3, TARO: 1}
+    assert set(report["earlier"]) == {HANAKO, TARO}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hearthmail.backup import dovecot, maildir, stage
+from hearthmail.backup import dovecot, maildir, stage, state
 from hearthmail.backup.errors import BackupError
 from tests.unit.backup.conftest import World
 
@@ -166,3 +166,20 @@ def test_counting(world: World) -> None:
     assert maildir.count(world.home(HANAKO) / "Maildir") == 3
     assert not maildir.has_mail(world.home(HANAKO) / "nothing")
     assert dovecot.counted("mailbox\tmessages\nA/INBOX\t12\nA/x y\t3\n") == 15
+
+
+def test_whose_copy_failed_is_written_down(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.doveadm_fails(**{TARO: [75]})
+    stage.stage_mail(world.box, world.config)
+    assert list(state.read(world.box.copies)["failed"]) == [TARO]
+    copied(world)
+    assert state.read(world.box.copies) == {"failed": {}}
+
+    def die(*_all: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "_stage_mail", die)
+        with pytest.raises(KeyboardInterrupt):
+            stage.stage_mail(world.box, world.config)
+    assert list(state.read(world.box.copies)) == ["all"], "killed: anyone's may have failed"

@@ -148,7 +148,9 @@ def test_the_memory_survives_its_file(tmp_path: Path) -> None:
         tellings={"queue": (1.5,)},
         notes=(Note(1.0, "restarted"),),
         letters=(Letter(1.0, "subject", "body"),),
-        last_reboot=7.0,
+        stalled={"12:3:4": 6.0},
+        reboots=(7.0,),
+        retried={"dovecot.service": 8.0},
     )
     state, run = tmp_path / "state", tmp_path / "run"
     assert memory.save(kept, state, run) == ""
