@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ class ControllerError(AssertionError):
     """A command failed there; the text has its output."""
 
 
-def _run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def _environment(**variables: str) -> dict[str, str]:
     # What Ansible takes from the environment would be this computer's.
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "HEARTH_KIT_"))}
+    return {**kept, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", **variables}
+
+
+def _run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**kept, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", **variables},
+        env=_environment(**variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -80,6 +85,37 @@ class Controller:
         command = [f"{_tools(self.folder)}/python", "-m", "tools.kit", "open", str(kit)]
         return _run(command, self.folder, HEARTH_KIT_PASSPHRASE=passphrase).stdout
 
+    def _ansible(self, site: str, path: str) -> list[str]:
+        command = [f"{_tools(self.folder)}/ansible-playbook", "-i", f"inventories/{site}", path]
+        if (self.folder / f"inventories/{site}/.vault-password").exists():
+            command += ["--vault-password-file", f"inventories/{site}/.vault-password"]
+        return command
+
+    def playbook_killed(self, site: str, path: str, at: str) -> str:
+        """Run a playbook, and kill it as soon as a line of its output holds `at`; gives that line.
+
+        :raises ControllerError: it ended before.
+        """
+        # Without a buffer: the line has to be seen when it is written.
+        run = subprocess.Popen(
+            self._ansible(site, path),
+            cwd=self.folder,
+            env=_environment(PYTHONUNBUFFERED="1"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        said = []
+        with run:
+            for line in run.stdout or ():
+                said.append(line)
+                if at in line:
+                    os.killpg(run.pid, signal.SIGKILL)
+                    return line.strip()
+        raise ControllerError(f"{path} ended with {run.returncode} and did not say {at!r}:\n{''.join(said)[-6000:]}")
+
     def playbook(
         self, site: str, path: str, *options: str, extra: dict[str, Any] | None = None
     ) -> subprocess.CompletedProcess[str]:
@@ -87,9 +123,7 @@ class Controller:
 
         :raises ControllerError: it failed.
         """
-        command = [f"{_tools(self.folder)}/ansible-playbook", "-i", f"inventories/{site}", path, *options]
-        if (self.folder / f"inventories/{site}/.vault-password").exists():
-            command += ["--vault-password-file", f"inventories/{site}/.vault-password"]
+        command = [*self._ansible(site, path), *options]
         if extra:
             command += ["--extra-vars", json.dumps(extra)]
         return _run(command, self.folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from hearthmail.probe.commands import Done, run
-from hearthmail.probe.decide import Action, Flush, Reboot, Restart, Wake
+from hearthmail.probe.decide import Action, Close, Flush, Open, Reboot, Restart, Wake
 
 # Seconds. The units' TimeoutStopSec is 15 (role watchdog): a stop that hangs, then SIGTERM with SIGCONT behind it (so a
 # stopped process gets it too, systemd.kill(5)), then SIGKILL: 45 at most.
@@ -31,6 +31,14 @@ def act(actions: Iterable[Action], command: Run = run) -> list[str]:
                 for unit in units:
                     done = command(["systemctl", "kill", "--signal=CONT", unit], 10)
                     failed.append(f"systemctl kill --signal=CONT {unit}: {done.said}" if done.code else "")
+            case Close(units):
+                for unit in units:
+                    done = command(["systemctl", "stop", unit], RESTART_TIME)
+                    failed.append(f"systemctl stop {unit}: {done.said}" if done.code else "")
+            case Open(units):
+                for unit in units:
+                    done = command(["systemctl", "start", unit], RESTART_TIME)
+                    failed.append(f"systemctl start {unit}: {done.said}" if done.code else "")
             case Flush():
                 done = command(["postqueue", "-f"], 15)
                 failed.append(f"postqueue -f: {done.said}" if done.code else "")

@@ -19,8 +19,17 @@ BACKUP_LOCK = Path("/run/hearthmail/backup.lock")
 APT_LOCKS = (Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/dpkg/lock"), Path("/var/lib/apt/lists/lock"))
 
 
-def check_room(config: Config) -> list[Finding]:
-    """Judge each file system once, by the part that knows it best: the last one that names it."""
+# Postfix holds up to 100 sessions (default_process_limit), and each wants a file.
+FEW_INODES = 100
+# Then it is worth beginning again.
+ENOUGH_INODES = 1000
+
+
+def check_room(config: Config, closed: Sequence[str] = ()) -> list[Finding]:
+    """Judge each file system once, by the part that knows it best: the last one that names it.
+
+    :param closed: units that were stopped for want of inodes.
+    """
     known: dict[int, Room] = {}
     found = []
     for room in config.room:
@@ -31,13 +40,23 @@ def check_room(config: Config) -> list[Finding]:
             continue
         before = known.get(device)
         known[device] = Room(
-            before.path if before else room.path, max(room.red_bytes, before.red_bytes if before else 0)
+            before.path if before else room.path,
+            max(room.red_bytes, before.red_bytes if before else 0),
+            room.unit or (before.unit if before else ""),
         )
-    return found + [judge_room(config, room, os.statvfs(room.path)) for room in known.values()]
+    return found + [
+        judge_room(config, room, os.statvfs(room.path), room.unit in closed and bool(room.unit))
+        for room in known.values()
+    ]
 
 
-def judge_room(config: Config, room: Room, seen: os.statvfs_result) -> Finding:
-    """Judge free space and inodes, as far as they are free for programs without root's rights."""
+def judge_room(config: Config, room: Room, seen: os.statvfs_result, closed: bool = False) -> Finding:
+    """Judge free space and inodes, as far as they are free for programs without root's rights.
+
+    Without inodes Postfix neither takes a message nor refuses it: its `cleanup` tries again without end. The sender
+    gives up after some minutes and sends once more later; when there is room, both copies arrive. So it is stopped:
+    whoever comes is refused at once, and comes again.
+    """
     part = f"room {room.path}"
     free = seen.f_bavail * seen.f_frsize
     space = 100 * seen.f_bavail / seen.f_blocks if seen.f_blocks else 100.0
@@ -46,6 +65,9 @@ def judge_room(config: Config, room: Room, seen: os.statvfs_result) -> Finding:
     reason = f"{space:.0f} % free ({free / 2**30:.1f} GiB), {inodes:.0f} % of the inodes"
     todo = f"make room: du -xh --max-depth=2 {room.path} | sort -h | tail; df -i {room.path}"
     least = min(space, inodes)
+    if room.unit and seen.f_files and seen.f_favail < (ENOUGH_INODES if closed else FEW_INODES):
+        reason += f"; {room.unit} is stopped until there are {ENOUGH_INODES}: senders try again"
+        return Finding(part, RED, reason, todo, no_room=True, close=room.unit)
     if least < config.room_red or free < room.red_bytes:
         if least >= config.room_red:
             reason += f"; below {room.red_bytes / 2**20:.0f} MiB no mail is accepted"

@@ -48,10 +48,12 @@ class Room:
     """A file system that must not be full.
 
     :param red_bytes: below this many free bytes it is red, whatever its share (Postfix's queue_minfree).
+    :param unit: the service that is stopped while there are no inodes.
     """
 
     path: str
     red_bytes: int = 0
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,15 @@ def _service(data: Mapping[str, Any]) -> Service:
     return service
 
 
+def _room(one: Mapping[str, Any]) -> Room:
+    return Room(str(one["path"]), int(one.get("red_bytes", 0)), str(one.get("unit", "")))
+
+
 def _fragment(data: Mapping[str, Any]) -> dict[str, Any]:
     """What a fragment may say: services, the probe's mailbox, file systems, whether there is a queue or a backup."""
     found: dict[str, Any] = {
         "services": tuple(map(_service, data.get("parts", ()))),
-        "room": tuple(Room(str(one["path"]), int(one.get("red_bytes", 0))) for one in data.get("room", ())),
+        "room": tuple(map(_room, data.get("room", ()))),
     }
     if data.get("mailbox"):
         found["mailbox"] = Mailbox(**data["mailbox"])

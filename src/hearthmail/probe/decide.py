@@ -46,11 +46,25 @@ class Flush:
 
 
 @dataclass(frozen=True)
+class Close:
+    """Stop units until they can work again."""
+
+    units: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Open:
+    """Start units that were stopped so."""
+
+    units: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Reboot:
     """Restart the machine."""
 
 
-Action = Restart | Wake | Flush | Reboot
+Action = Restart | Wake | Flush | Reboot | Close | Open
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,8 @@ class _Round:
     again: list[str] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
     flush: bool = False
+    close: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
     reboot: bool = False
     notes: list[Note] = field(default_factory=list)
 
@@ -225,6 +241,13 @@ def decide(
     """
     memory = _no_later_than(memory, now)
     this = _Round(rules, memory, now, busy, any(finding.no_room for finding in findings))
+    this.close = tuple(sorted({finding.close for finding in findings if finding.close}))
+    this.open = tuple(unit for unit in memory.closed if unit not in this.close)
+    for unit in this.close:
+        if unit not in memory.closed:
+            this.say(f"Stopped {unit} for want of inodes.")
+    for unit in this.open:
+        this.say(f"Started {unit} again: there are inodes.")
     faults, needy = {}, []
     for finding in findings:
         fault, needs_person = _observe(this, finding, memory.faults.get(finding.part))
@@ -261,6 +284,7 @@ def decide(
         replace(
             memory,
             faults=faults,
+            closed=this.close,
             restarts=restarts,
             tellings=tellings,
             notes=tuple(note for note in memory.notes if now - note.at < DAY) + tuple(this.notes),
@@ -284,7 +308,7 @@ def _actions(this: _Round) -> list[Action]:
     """A reboot makes all the rest needless. The chain keeps its order."""
     if this.reboot:
         return [Reboot()]
-    units = dict.fromkeys([*this.restarted, *this.again])
+    units = dict.fromkeys(unit for unit in (*this.restarted, *this.again) if unit not in this.close)
     ordered = [unit for unit in this.rules.chain if unit in units]
     ordered += [unit for unit in units if unit not in ordered]
     # A restart ends what a wake-up would let go on.
@@ -292,7 +316,12 @@ def _actions(this: _Round) -> list[Action]:
     actions: list[Action] = [Wake(woken)] if woken else []
     if ordered:
         actions.append(Restart(tuple(ordered)))
+    if this.close:
+        # In each round: somebody may have started it.
+        actions.append(Close(this.close))
+    if this.open:
+        actions.append(Open(this.open))
     # What was put off while a service was away is tried at once, not in five minutes.
-    if this.flush or any(unit in this.rules.chain for unit in (*ordered, *woken)):
+    if this.flush or any(unit in this.rules.chain for unit in (*ordered, *woken, *this.open)):
         actions.append(Flush())
     return actions

@@ -23,6 +23,7 @@ class Finding:
     :param repair: what may mend it; nothing for what no restart mends (a full disk, an old queue).
     :param known: False when the check could not be made because of another part: it is neither red nor well again.
     :param no_room: the disk is full, which neither a restart nor a reboot mends.
+    :param close: the unit that is to be stopped until this is over.
     :param hold: rounds in which nothing is done about it and nobody is told: it passes by itself, as a rule.
     """
 
@@ -34,6 +35,7 @@ class Finding:
     repair: tuple[str, ...] = ()
     known: bool = True
     no_room: bool = False
+    close: str = ""
     hold: int = 0
 
 

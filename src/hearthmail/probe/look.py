@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hearthmail.probe import box, hung, mailqueue, message, services, upkeep
@@ -15,19 +16,28 @@ def units_of(config: Config) -> tuple[str, ...]:
     return (*config.units, *((upkeep.DDNS_TIMER, upkeep.DDNS_SERVICE) if config.ddns else ()))
 
 
-def look(config: Config, now: float, units: Units, seen: hung.Look) -> list[Finding]:
+def look(config: Config, now: float, units: Units, seen: hung.Look, closed: Sequence[str] = ()) -> list[Finding]:
     """Look at every part.
 
     :param seen: what the processes of the units do.
+    :param closed: units that were stopped for want of inodes.
     """
-    found = services.check_all(config.services, config.timeout)
-    found = [services.busy(service, one, seen) for service, one in zip(config.services, found, strict=True)]
+    room = box.check_room(config, closed)
+    away = {one.close for one in room if one.close}
+    asked = [service for service in config.services if service.unit not in away]
+    found = services.check_all(asked, config.timeout)
+    found = [services.busy(service, one, seen) for service, one in zip(asked, found, strict=True)]
     if config.mailbox:
         found.append(_message(config, config.mailbox, found))
     found = [_wake_first(one, seen) for one in found] + hung.judge_stopped(seen)
     if config.queue:
         found.append(mailqueue.judge(config, mailqueue.read(), now))
-    found += box.check_room(config)
+    found += [
+        Finding(service.part, RED, f"{service.unit} is stopped for want of inodes", known=False)
+        for service in config.services
+        if service.unit in away
+    ]
+    found += room
     found.append(box.check_time())
     if config.certificate:
         found.append(upkeep.check_certificate(config, now))

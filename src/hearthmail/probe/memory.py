@@ -70,6 +70,7 @@ class Memory:
     :param tellings: by part, when a person was told within the last day.
     :param stalled: processes that wait for a disk, by what tells them apart, since when they have not moved.
     :param reboots: by us, within the last day.
+    :param closed: units that are stopped for want of inodes.
     :param retried: by unit, when it was restarted once more though no repair had helped.
     """
 
@@ -82,6 +83,7 @@ class Memory:
     stalled: Mapping[str, float] = field(default_factory=dict)
     reboots: tuple[float, ...] = ()
     retried: Mapping[str, float] = field(default_factory=dict)
+    closed: tuple[str, ...] = ()
 
     @property
     def last_reboot(self) -> float:
@@ -150,6 +152,7 @@ def parse(text: str) -> Memory:
         stalled={key: _number(at) for key, at in _map(data.get("stalled", {})).items()},
         retried={unit: _number(at) for unit, at in _map(data.get("retried", {})).items()},
         reboots=tuple(map(_number, _list(data.get("reboots", [])))),
+        closed=tuple(map(str, _list(data.get("closed", [])))),
     )
 
 

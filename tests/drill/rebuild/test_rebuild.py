@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.drill import stream
+from tests.drill import record, stream
+from tests.drill.controller import Controller, make_kit
 from tests.flow import lab
 from tests.flow.lab import HANAKO, TARO
 from tests.flow.sieve import Sieve
@@ -17,6 +20,7 @@ from tests.flow.sieve import Sieve
 SCRIPT = (
     'require ["fileinto", "mailbox"];\nif header :contains "subject" "for the shelf" { fileinto :create "Shelf"; }\n'
 )
+PASSPHRASE = "a passphrase of the drill"
 # uid -> (message, flags)
 Folder = tuple[int, dict[int, tuple[bytes, frozenset[bytes]]]]
 
@@ -46,12 +50,27 @@ def tls_key() -> str:
     return lab.out("hearth-roamer", "sh", "-c", command)
 
 
+# Where the rebuild is killed, one after the other: packages, mail on its way, mail in place and no mail programs yet,
+# half of them, all of them but the world not told. A line of Ansible's output each.
+STAGES = (
+    "TASK [base : Install the packages of all roles",
+    "restore-all began",
+    "TASK [certificates : ",
+    "TASK [postfix : ",
+    "TASK [Wait until the box is well",
+)
+
+
 class Drill:
     """What there was, what happened, what came back."""
 
-    def __init__(self) -> None:
-        """Fill mailboxes, back up, lose the box in the middle of a stream, rebuild it."""
+    def __init__(self, folder: Path) -> None:
+        """Fill mailboxes, back up, lose the box in the middle of a stream, rebuild it from another computer.
+
+        :param folder: for the recovery kit, and for the other computer, which has nothing but that.
+        """
         self._fill()
+        kit = make_kit("lab", PASSPHRASE, folder)
         self.before = {user: folders(user) for user in (HANAKO, TARO)}
         self.key = tls_key()
         backup = lab.playbook("playbooks/backup.yml")
@@ -66,9 +85,13 @@ class Drill:
             lab.playbook("molecule/shared/home.yml")
             lab.forget()
             lab.move(wan_address="198.51.100.23")
+            other = Controller.fresh(folder / "clone")
+            other.open_kit(kit, PASSPHRASE)
             start = time.monotonic()
-            self.rebuild = lab.playbook("playbooks/rebuild.yml")
-            self.seconds = time.monotonic() - start
+            self.killed = [other.playbook_killed("lab", "playbooks/rebuild.yml", stage) for stage in STAGES]
+            last = time.monotonic()
+            self.rebuild = other.playbook("lab", "playbooks/rebuild.yml")
+            self.seconds, self.last_seconds = time.monotonic() - start, time.monotonic() - last
             lab.world_forgets(*lab.DOMAINS)
             after = len(sending.sent)
             lab.wait_for(lambda: len(sending.sent) >= after + 5, 60, "mail being sent after the rebuild")
@@ -98,7 +121,9 @@ class Drill:
 @pytest.fixture(scope="module")
 def drill() -> Iterator[Drill]:
     """Lose the box and rebuild it, once for all tests here."""
-    yield Drill()
+    # A short path: SSH's sockets lie below it.
+    with tempfile.TemporaryDirectory(prefix="hm", dir="/tmp") as folder:
+        yield Drill(Path(folder))
     lab.restore_line()
 
 
@@ -109,8 +134,10 @@ def test_everything_but_the_recovery_point_is_there_once(drill: Drill, capsys: p
             f"\nSent {count.sent}, arrived {count.arrived}, doubled {len(count.doubled)}, "
             f"changed {len(count.changed)}; lost {len(count.missing)} of the {len(drill.accepted)} accepted between "
             f"the backup and the death ({drill.died_at - drill.backup_at:.0f} s). "
-            f"Rebuilt in {drill.seconds:.0f} s, all mail in after {drill.flowing:.0f} s."
+            f"Rebuilt from the recovery kit, killed {len(drill.killed)} times, in {drill.seconds:.0f} s (the last run "
+            f"{drill.last_seconds:.0f} s), all mail in after {drill.flowing:.0f} s."
         )
+    record.write("disk lost, rebuilt from the kit", count, drill.flowing)
     assert not count.doubled
     assert not count.changed
     # What the old box had accepted after the backup, and nothing else: no backup can hold that.
@@ -148,6 +175,14 @@ def test_the_key_is_the_same(drill: Drill) -> None:
 
 def test_the_dns_has_moved(drill: Drill) -> None:
     assert lab.published(lab.MAIL_NAME) == ["198.51.100.23"]
+
+
+def test_it_was_killed_at_each_stage(drill: Drill) -> None:
+    assert [stage in line for stage, line in zip(STAGES, drill.killed, strict=True)] == [True] * len(STAGES)
+
+
+def test_its_progress_is_seen_at_the_controller(drill: Drill) -> None:
+    assert "hearth-home: restore-all is done" in drill.rebuild.stdout
 
 
 def test_the_report_says_what_came_back_and_what_is_missing(drill: Drill) -> None:

@@ -17,7 +17,9 @@ from hearthmail.probe.decide import (
     SPACING,
     WELL_AGAIN,
     Action,
+    Close,
     Flush,
+    Open,
     Reboot,
     Restart,
     Rules,
@@ -93,6 +95,19 @@ def test_a_fault_that_a_restart_mends_is_a_note_and_no_mail() -> None:
     world.now += 86400
     world.round(WELL)
     assert world.memory.notes == ()
+
+
+def test_what_is_stopped_for_want_of_inodes_is_started_again_and_not_restarted_meanwhile() -> None:
+    world = World()
+    none = replace(FULL, close="postfix.service")
+    assert world.round(none) == [Close(("postfix.service",))]
+    assert world.memory.closed == ("postfix.service",)
+    actions = world.round(none, LOST)
+    assert Close(("postfix.service",)) in actions
+    assert not any("postfix.service" in action.units for action in actions if isinstance(action, Restart | Open))
+    assert world.round(green(FULL)) == [Open(("postfix.service",)), Flush()]
+    assert world.memory.closed == ()
+    assert world.round(green(FULL)) == []
 
 
 def test_restart_chain_reboot_person() -> None:

@@ -101,7 +101,7 @@ def proc(tmp_path: Path) -> Callable[..., None]:
 @pytest.mark.usefixtures("group")
 def test_the_kernel_s_files(tmp_path: Path, proc: Callable[..., None]) -> None:
     proc(11, "imap (a) b)", "S")
-    (one,) = hung.processes(UNITS, tmp_path, tmp_path / "proc")
+    (one,) = hung.processes(UNITS, [tmp_path], tmp_path / "proc")
     assert one == hung.Process(UNIT, 11, "imap (a) b)", "S", 22)
 
 

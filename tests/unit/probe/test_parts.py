@@ -82,6 +82,20 @@ def test_room(free: int, inodes: int, files: int, red_bytes: int, level: str) ->
     assert (found.level, found.no_room, found.repair) == (level, level == RED, ())
 
 
+@pytest.mark.parametrize(
+    ("inodes", "closed", "stopped"), [(99, False, True), (100, False, False), (999, True, True), (1000, True, False)]
+)
+def test_without_inodes_the_mail_server_is_stopped(inodes: int, closed: bool, stopped: bool) -> None:
+    room = Room("/var/spool/postfix", unit="postfix.service")
+    found = box.judge_room(CONFIG, room, seen(90, inodes, 100_000), closed)
+    assert (found.level, found.close) == (RED, "postfix.service" if stopped else "")
+    assert box.judge_room(CONFIG, Room("/"), seen(90, inodes, 100_000), closed).close == ""
+
+
+def test_a_file_system_without_numbered_inodes_stops_nothing() -> None:
+    assert box.judge_room(CONFIG, Room("/", unit="postfix.service"), seen(90, 0, 0)).close == ""
+
+
 def test_a_file_system_is_named_once(tmp_path: Path) -> None:
     (tmp_path / "mail").mkdir()
     room = (Room(str(tmp_path)), Room(str(tmp_path / "mail"), 10**18), Room(str(tmp_path / "gone")))
