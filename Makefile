@@ -10,7 +10,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_FORCE_COLOR := $(if $(CI),,$(if $(NO_COLOR),,1))
 LAB := $(SUDO) $(VENV)/ansible-playbook -i inventories/lab
 
-.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule bench agent vault kit kit-open pins docs clean
+.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule drill bench agent vault kit kit-open pins docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ unit: bootstrap ## The tests that need no containers
 
 molecule: bootstrap ## Every molecule scenario
 	@$(SUDO) $(VENV)/python tools/run_tests.py molecule
+
+drill: bootstrap ## The drills in their long form (2 hours): every fault, 100,000 messages; a table and build/drills.json
+	@$(SUDO) HEARTH_DRILL=long $(VENV)/python tools/run_tests.py drill
 
 bench: bootstrap ## Measure: time to deploy, DNS, memory, throughput; a table and build/bench.json
 	@$(SUDO) $(VENV)/python tools/bench.py

@@ -5,6 +5,7 @@ Exit code 1 if anything did not work. The lab runs and the home box is deployed 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -15,10 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import dns.flags
 
+from tests.drill import faults
 from tests.flow import lab
 from tests.flow.lab import ALICE, HANA, HANAKO, MAIL_NAME, TARO
 
 WIDTH = 66
+HOME = "hearth-home"
 
 
 def expect(condition: object, what: str) -> None:
@@ -127,6 +130,34 @@ def new_address() -> str:
     return f"DNS right after {seconds:.1f} s, mail arrives"
 
 
+def backup() -> str:
+    """Take a backup, as the box does each hour."""
+    done = lab.run(HOME, "hearth-backup", "run", "--json")
+    report = json.loads(done.stdout)
+    return f"{report['files']} files at backup.isp.example"
+
+
+def hang() -> str:
+    """Stop Postfix's first process: it is there, its ports are open, and nothing happens. Nobody helps."""
+    faults.stop("postfix.service")
+    lab.wait_for_mail(HANAKO, lab.submit_at_peer(lab.message(ALICE, HANAKO)), timeout=120)
+    return "the box noticed, mail flows again"
+
+
+def rebuild() -> str:
+    """Lose the box with its disk while mail is on its way, and bring it back on a bare one."""
+    kept = lab.wait_for_mail(HANAKO, lab.submit_at_peer(lab.message(ALICE, HANAKO)))
+    lab.run(HOME, "hearth-backup", "run")
+    lab.kill(HOME)
+    meanwhile = lab.submit_at_peer(lab.message(ALICE, HANAKO))
+    lab.playbook("molecule/shared/home.yml")
+    lab.forget()
+    lab.playbook("playbooks/rebuild.yml")
+    lab.wait_for_mail(HANAKO, meanwhile, timeout=180)
+    lab.wait_for_mail(HANAKO, lab.token_of(kept))
+    return "all mail is there, the new one too"
+
+
 FLOWS: list[tuple[str, Callable[[], str]]] = [
     ("alice, out in the world, writes to hanako; she reads it at home", from_the_world),
     ("hanako sees it on both computers: IMAP at home and away, POP3", on_every_computer),
@@ -139,6 +170,9 @@ FLOWS: list[tuple[str, Callable[[], str]]] = [
     ("unknown recipient, open relay, false sender, clear login", refusals),
     ("the box's name, at home and in the world", names),
     ("the line gets another address", new_address),
+    ("a backup, to another house", backup),
+    ("Postfix hangs (SIGSTOP), and nobody is at home (a minute)", hang),
+    ("the box dies with its disk; rebuild.yml on a bare one (2 minutes)", rebuild),
 ]
 
 

@@ -1,6 +1,6 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
-Usage: run_tests.py [lint|unit|molecule ...]; without a word all of them. Exit code 1 if anything failed.
+Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build"
+DRILLS = ("hang", "rebuild")
 PYTHON_CODE = ["src", "plugins", "tools", "tests"]
 
 
@@ -60,6 +61,11 @@ def steps() -> dict[str, list[Step]]:
             )
             for scenario in scenarios
         ],
+        # `make drill` sets HEARTH_DRILL=long: the same scenarios, with all their faults and sizes.
+        "drill": [
+            Step(f"drill {scenario}", [tool("molecule"), "test", "-s", scenario], [f"junit-{scenario}.xml"])
+            for scenario in DRILLS
+        ],
     }
 
 
@@ -85,9 +91,10 @@ def main(words: list[str]) -> int:
     passed = failed = 0
     lines = []
     # What Molecule believes to be up: `make demo-down` or another clone may have taken it down since.
-    if "molecule" in (words or known) and (BUILD / "molecule").exists():
+    wanted = words or ["lint", "unit", "molecule"]
+    if {"molecule", "drill"} & set(wanted) and (BUILD / "molecule").exists():
         shutil.rmtree(BUILD / "molecule")
-    for step in [step for word in words or known for step in known[word]]:
+    for step in [step for word in wanted for step in known[word]]:
         for report in step.reports:
             (BUILD / report).unlink(missing_ok=True)
         print(f"\n== {step.name}: {' '.join(step.command)}", flush=True)
