@@ -55,8 +55,10 @@ def packs_in(text: str) -> list[str]:
 
     Sources: internal/checker (0.14), internal/repository/check.go and cmd_check.go (0.18) of restic.
     """
+    # Files are `<data/NAME>`; in "decrypting blob <data/NAME> from PACK" NAME is the blob's.
     found = re.findall(
-        r"\bpack ([0-9a-f]{8,64})\b|pack id does not match, want ([0-9a-f]{8,64})|<data/([0-9a-f]{8,64})>", text.lower()
+        r"\bpack ([0-9a-f]{8,64})\b|pack id does not match, want ([0-9a-f]{8,64})|(?<!blob )<data/([0-9a-f]{8,64})>",
+        text.lower(),
     )
     named = [next(filter(None, groups)) for groups in found]
     for ids in re.findall(r"repair packs((?: [0-9a-f]{64})+)", text):

@@ -20,7 +20,7 @@ from hearthmail.probe import config as configuration
 from hearthmail.probe import memory as remembering
 from hearthmail.probe.act import act
 from hearthmail.probe.config import Config, ConfigError
-from hearthmail.probe.decide import Reboot, Rules, Wake, count_restarts, decide, flapping
+from hearthmail.probe.decide import Open, Reboot, Rules, Wake, count_restarts, decide, flapping
 from hearthmail.probe.finding import RED, YELLOW, Finding, worst
 from hearthmail.probe.look import look, units_of
 from hearthmail.probe.memory import Memory, Note
@@ -81,9 +81,12 @@ def run_round(config: Config, folder: Path, run_folder: Path) -> None:
     counts = {unit: int(seen["NRestarts"]) for unit, seen in units.items() if seen.get("NRestarts", "").isdigit()}
     memory = count_restarts(memory, counts, now)
     seen = hung.look(units)
+    # At once: all the questions that follow would have to wait for their time-outs.
     if seen.stopped:
-        # At once: all the questions that follow would have to wait for their time-outs.
         act([Wake(tuple(seen.stopped))])
+    closed = {one.close for one in box.check_room(config, memory.closed)}
+    if opened := tuple(unit for unit in memory.closed if unit not in closed):
+        act([Open(opened)])
     memory = replace(memory, stalled=hung.remember(seen, memory.stalled, now))
     findings = look(config, now, units, seen, memory.closed)
     findings += hung.judge_waiting(seen, memory.stalled, now) + flapping(memory, now)

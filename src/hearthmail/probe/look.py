@@ -27,16 +27,16 @@ def look(config: Config, now: float, units: Units, seen: hung.Look, closed: Sequ
     asked = [service for service in config.services if service.unit not in away]
     found = services.check_all(asked, config.timeout)
     found = [services.busy(service, one, seen) for service, one in zip(asked, found, strict=True)]
-    if config.mailbox:
-        found.append(_message(config, config.mailbox, found))
-    found = [_wake_first(one, seen) for one in found] + hung.judge_stopped(seen)
-    if config.queue:
-        found.append(mailqueue.judge(config, mailqueue.read(), now))
     found += [
         Finding(service.part, RED, f"{service.unit} is stopped for want of inodes", known=False)
         for service in config.services
         if service.unit in away
     ]
+    if config.mailbox:
+        found.append(_message(config, config.mailbox, found))
+    found = [_wake_first(one, seen) for one in found] + hung.judge_stopped(seen)
+    if config.queue:
+        found.append(mailqueue.judge(config, mailqueue.read(), now))
     found += room
     found.append(box.check_time())
     if config.certificate:

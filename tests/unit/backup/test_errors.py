@@ -92,3 +92,13 @@ Fatal: repository contains errors"""
 
 def test_a_pattern_fits_only_itself() -> None:
     assert escape("/a/[b]*?\\c") == "/a/\\[b]\\*\\?\\\\c"
+
+
+def test_a_blob_is_not_taken_for_a_pack() -> None:
+    pack, blob, other = "70ab2d7b" * 8, "735b0fcf" * 8, "d7a7e276" * 8
+    said = (
+        f"pack {pack} contains 2 errors: [blob {blob}: decrypting blob <data/735b0fcf> from 70ab2d7b failed: "
+        f"ciphertext verification failed unexpected pack id {other}]\n"
+        f"restic repair packs {pack}\nrestic repair snapshots --forget\nFatal: repository contains errors\n"
+    )
+    assert packs_in(said) == [pack]
