@@ -11,6 +11,7 @@ from tests.flow import lab
 # `make drill` runs the long form; `make test` and `molecule test` one of each kind of fault.
 LONG = os.environ.get("HEARTH_DRILL") == "long"
 FILE = lab.BUILD / "drills.json"
+NUMBERS = lab.BUILD / "drill-numbers.json"
 
 
 def write(fault: str, count: Count, seconds: float) -> None:
@@ -30,6 +31,16 @@ def write(fault: str, count: Count, seconds: float) -> None:
     FILE.write_text(json.dumps(entries, indent=1) + "\n")
 
 
+def number(what: str, value: float) -> None:
+    """Put one measured number into `build/drill-numbers.json`, by its words."""
+    numbers = {**_numbers(), what: round(value, 2)}
+    NUMBERS.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def _numbers() -> dict[str, float]:
+    return dict(json.loads(NUMBERS.read_text())) if NUMBERS.exists() else {}
+
+
 def _read() -> list[dict[str, object]]:
     return list(json.loads(FILE.read_text())) if FILE.exists() else []
 
@@ -40,4 +51,4 @@ def lines() -> list[str]:
     for entry in _read():
         cells = (("sent", 7), ("arrived", 9), ("lost", 6), ("doubled", 9), ("repeated", 12), ("seconds", 9))
         shown.append(f"{entry['fault']:44}" + "".join(f"{entry[key]:>{width}}" for key, width in cells))
-    return shown
+    return shown + [f"{what:76}{value:>12}" for what, value in _numbers().items()]

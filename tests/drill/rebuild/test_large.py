@@ -1,0 +1,117 @@
+"""A mailbox of 100,000 messages, 2 GB: what backups cost, and how long a rebuild takes. Only in `make drill`."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.drill import record
+from tests.drill.rebuild.test_backup import backup, mail_flows, remembered
+from tests.flow import lab
+from tests.flow.lab import HANA, TARO
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+
+HOME = "hearth-home"
+MESSAGES, BYTES = 100_000, 20_000
+# In ten folders, as somebody has who has kept everything for years.
+FILL = """
+import base64, os, pwd, sys
+owner, (root, count, size) = pwd.getpwnam("vmail"), sys.argv[1:]
+for n in range(int(count)):
+    folder = f"{root}/.Archive.{n % 10}"
+    if n < 10:
+        for path in (folder, *(f"{folder}/{one}" for one in ("cur", "new", "tmp"))):
+            os.makedirs(path, exist_ok=True)
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+        open(f"{folder}/maildirfolder", "w").close()
+    path = f"{folder}/cur/{1_600_000_000 + n}.M{n}P1.drill:2,S"
+    text = base64.encodebytes(os.urandom(int(size) * 3 // 4)).decode()
+    with open(path, "w") as file:
+        file.write(f"From: a@b.example\\nMessage-ID: <large-{n}@drill>\\nSubject: {n}\\n\\n{text}")
+    os.chown(path, owner.pw_uid, owner.pw_gid)
+"""
+# Messages whose way through the box is timed, one after the other.
+TIMED = 150
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Give how long something takes, in seconds."""
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
+def delays(count: int, going_on: Callable[[], bool] = lambda: True) -> list[float]:
+    """Deliver messages from the world; gives how long each was in the box, in seconds, by Postfix's own log."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    with lab.smtp("hearth-roamer") as session:
+        for _ in range(count):
+            if not going_on():
+                break
+            session.send_message(lab.message(lab.ALICE, HANA), from_addr=lab.ALICE)
+    lab.wait_for(lambda: not lab.queue(), 120, "all of them being delivered")
+    log = lab.out(HOME, "journalctl", "-u", "postfix*", "-o", "cat", "--no-pager", "--since", since)
+    return [float(one) for one in re.findall(r"to=<hana@second\.example>.* delay=([\d.]+),.*status=sent", log)]
+
+
+@pytest.fixture(scope="module")
+def large() -> None:
+    """Fill taro's mailbox, back it up, and say what that took."""
+    lab.run(HOME, "python3", "-c", FILL, lab.maildir(TARO), str(MESSAGES), str(BYTES))
+    record.number("first backup of 100,000 messages (2 GB), seconds", timed(backup))
+
+
+@pytest.mark.usefixtures("large")
+def test_an_hourly_run_over_unchanged_mail() -> None:
+    backup()  # What changed within the clock's grain is looked at twice.
+    lab.wait_for(lambda: remembered()["error"] is None, 10, "a good backup")
+    seconds = timed(backup)
+    record.number("hourly run over 100,000 unchanged messages, seconds (goal 30)", seconds)
+    assert seconds < 120
+
+
+@pytest.mark.usefixtures("large")
+def test_mail_is_hardly_slower_while_a_backup_runs() -> None:
+    delays(20)
+    quiet = delays(TIMED)
+    # All of it once more: the copy is gone, and the staging and the reading begin anew.
+    lab.run(HOME, "rm", "-r", "/var/lib/hearthmail/backup/mail/hearth.example/taro")
+    lab.run(HOME, "systemctl", "start", "--no-block", "hearth-backup")
+
+    def runs() -> bool:
+        return lab.out(HOME, "systemctl", "show", "hearth-backup", "-P", "ActiveState") == "activating"
+
+    lab.wait_for(runs, 30, "the backup at work")
+    busy = delays(TIMED, runs)
+    lab.wait_for(lambda: not runs(), 1200, "the end of the backup")
+    assert len(busy) >= 50, "the backup was over too soon"
+    ratio = statistics.mean(busy) / statistics.mean(quiet)
+    record.number("a message's way through the box, mean, seconds", statistics.mean(quiet))
+    record.number("the same while a backup runs, times as long (goal 1.1)", ratio)
+    assert ratio < 10
+
+
+@pytest.mark.usefixtures("large")
+def test_the_rebuild() -> None:
+    backup()
+    lab.kill(HOME)
+    lab.playbook("molecule/shared/home.yml")
+    lab.forget()
+    start = time.monotonic()
+    rebuilt = lab.playbook("playbooks/rebuild.yml")
+    record.number("rebuild with 100,000 messages (2 GB), bare box to the end, seconds", time.monotonic() - start)
+    mail_flows()
+    record.number("the same, to mail that flows, seconds", time.monotonic() - start)
+    found = re.search(r"restore-all is done after (\d+) s", rebuilt.stdout)
+    assert found, rebuilt.stdout[-2000:]
+    copy = timed(lambda: lab.run(HOME, "sh", "-euc", "cp -a /var/vmail/hearth.example/taro /srv/copy; sync"))
+    record.number("its restore against a plain copy of the same tree, times as long", float(found[1]) / copy)
+    names = lab.out(HOME, "sh", "-c", f"find {lab.maildir(TARO)} -path '*Archive*' -name '*:2,S' | wc -l")
+    assert int(names) == MESSAGES
+    with lab.inbox(TARO, folder="Archive/3") as session:
+        assert len(session.search(["SEEN"])) == MESSAGES // 10
