@@ -139,7 +139,7 @@ def backup() -> str:
 
 def hang() -> str:
     """Stop Postfix's first process: it is there, its ports are open, and nothing happens. Nobody helps."""
-    faults.stop("postfix.service")
+    faults.stop(faults.POSTFIX)
     lab.wait_for_mail(HANAKO, lab.submit_at_peer(lab.message(ALICE, HANAKO)), timeout=120)
     return "the box noticed, mail flows again"
 

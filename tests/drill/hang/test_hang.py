@@ -16,9 +16,9 @@ from tests.flow.lab import HANAKO
 
 # Every process in turn, killed and held: `make drill`. One of each kind everywhere else.
 PROCESSES = [
-    ("postfix.service", "dovecot.service", "qmgr -l"),
+    (faults.POSTFIX, "dovecot.service", "qmgr -l"),
     (
-        "postfix.service",
+        faults.POSTFIX,
         "dovecot.service",
         "unbound.service",
         "qmgr -l",

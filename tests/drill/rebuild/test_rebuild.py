@@ -182,7 +182,7 @@ def test_it_was_killed_at_each_stage(drill: Drill) -> None:
 
 
 def test_its_progress_is_seen_at_the_controller(drill: Drill) -> None:
-    assert "hearth-home: restore-all is done" in drill.rebuild.stdout
+    assert "hearth-home: hearth-backup restore-all is done" in drill.rebuild.stdout
 
 
 def test_the_report_says_what_came_back_and_what_is_missing(drill: Drill) -> None:
