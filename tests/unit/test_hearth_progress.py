@@ -24,6 +24,7 @@ COMMAND = """\
 import fcntl, json, os, sys
 from pathlib import Path
 here = Path(sys.argv[1])
+(here / "pids" / str(os.getpid())).touch()
 with (here / "log").open("a") as log:
     print("typed", file=log)
 lock = (here / "lock").open("w")
@@ -169,6 +170,14 @@ class Box:
         os.write(end, str(code).encode())
         os.close(end)
 
+    def clean(self) -> None:
+        """End each command that was started and has not ended: one that waits for the lock, too, or for the test."""
+        for pid in (int(path.name) for path in (self.path / "pids").iterdir()):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                # Numbers are given again: only what was started with this very path is ours.
+                if str(self.path / "command.py") in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    os.kill(pid, signal.SIGKILL)
+
     @property
     def pid(self) -> int:
         """The command that is at work."""
@@ -182,6 +191,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
     (tmp_path / "command.py").write_text(COMMAND)
     (tmp_path / "connections").mkdir()
     (tmp_path / "connections/flaky.py").write_text(CONNECTION)
+    (tmp_path / "pids").mkdir()
     os.mkfifo(tmp_path / "end")
     yield made
     for guard in made.guards:
@@ -190,8 +200,30 @@ def box(tmp_path: Path) -> Iterator[Box]:
         if run.process.poll() is None:
             run.kill()
         run.out.close()
-    if (tmp_path / "progress").exists() and Path(f"/proc/{made.pid}").exists():
-        os.kill(made.pid, signal.SIGKILL)
+    made.clean()
+
+
+def test_what_a_failed_test_leaves_at_work_is_ended(box: Box) -> None:
+    words = [sys.executable, str(box.path / "command.py"), str(box.path)]
+    working = subprocess.Popen(words)
+    # Waits for the lock: of it there is no progress.
+    waiting = subprocess.Popen(words)
+    try:
+        while len(list((box.path / "pids").iterdir())) < 2:
+            assert working.poll() is None
+            assert waiting.poll() is None
+        box.clean()
+        assert {working.wait(10), waiting.wait(10)} == {-signal.SIGKILL}
+    finally:
+        working.kill()
+        waiting.kill()
+    # A number that is somebody else's by now is left alone.
+    other = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    (box.path / "pids" / str(other.pid)).touch()
+    box.clean()
+    assert other.poll() is None
+    other.communicate()
+    assert other.returncode == 0
 
 
 def parent(pid: int) -> int:

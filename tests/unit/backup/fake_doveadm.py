@@ -80,6 +80,3 @@ def main() -> None:
             count = len([*folder.glob("cur/*"), *folder.glob("new/*")])
             if count:
                 print(f"{parent}/{folder.name}\t{count}")
-
-
-main()

@@ -179,6 +179,3 @@ def main() -> None:
             fail(1, 'unknown command "repair" for "restic"')
         assert rest[0] in ("index", "packs", "snapshots")
         (FAKES / "restic.fail").unlink(missing_ok=True)
-
-
-main()

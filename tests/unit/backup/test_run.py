@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from hearthmail.backup import processes, progress, state
-from hearthmail.backup.errors import BackupError
+from hearthmail.backup.cli import FAILED, LATER
+from hearthmail.backup.errors import BackupError, RefusedError, UsageError
 from tests.unit.backup.conftest import HOST, MAIL, SOURCES, World
 
+CHECK_SERVICE = SOURCES.parent / "roles/backup/templates/etc/systemd/system/hearth-backup-check.service.j2"
 VERSIONS = pytest.mark.parametrize("version", ["0.14", "0.18"])
 
 
@@ -296,8 +298,39 @@ def test_the_other_side_heals_what_we_may_not_delete(world: World) -> None:
 def test_a_check_that_cannot_run_is_no_damage(world: World) -> None:
     world.run("run")
     world.restic_fails(check={"code": 1, "stderr": "dial tcp: connection refused"})
-    assert world.run("check") == 1
+    assert world.run("check") == LATER
     assert "cannot be reached" in str(world.state.check_error)
+
+
+def test_a_check_that_met_what_passes_is_tried_again(world: World) -> None:
+    world.run("run")
+    # Of another machine: `unlock` leaves it.
+    world.restic_fails(check={"code": 11, "stderr": "unable to create lock in backend: repository is already locked"})
+    assert world.run("check") == LATER
+    assert "is locked by another process" in str(world.state.check_error)
+    world.restic_works()
+    with state.locked(world.box.lock):
+        assert world.run("check") == LATER
+        assert world.run("run") == 1, "it comes again in an hour anyway"
+    assert world.run("check") == 0
+    assert world.state.check_error is None
+    password = {"code": 12, "stderr": "Fatal: wrong password or no key found"}
+    for stays in (password, {"code": 1, "stderr": "odd"}, DAMAGE):
+        world.restic_fails(check=stays)
+        assert world.run("check") == 1
+
+
+def test_the_service_tries_again_after_that_code_alone() -> None:
+    text = CHECK_SERVICE.read_text(encoding="utf-8")
+    unit = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    # What systemd of Debian 12 takes in a oneshot service: systemd.service(5), "Restart=".
+    assert (unit["Type"], unit["Restart"]) == ("oneshot", "on-failure")
+    assert "RestartForceExitStatus" not in unit
+    # All codes that the program ends with, but the one.
+    ends = {FAILED, BackupError.exit_code, UsageError.exit_code, RefusedError.exit_code}
+    assert set(map(int, unit["RestartPreventExitStatus"].split())) == ends
+    assert LATER not in ends
+    assert unit["RestartSec"] == "1h"
 
 
 # Odds and ends ----------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def applied(zone: dict[Key, RRset], outcome: Merge) -> dict[Key, RRset]:
     return after
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(zone=zones(), desired=ours.map(one_of_each))
 def test_without_a_state_nothing_of_others_is_lost(zone: dict[Key, RRset], desired: list[RRset]) -> None:
     outcome = merge(zone, desired, {})
@@ -78,7 +78,7 @@ def test_without_a_state_nothing_of_others_is_lost(zone: dict[Key, RRset], desir
             assert change.key.type in SHARED_TYPES | {"MX", "SRV"}
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(zone=zones(), desired=ours.map(one_of_each), later=ours.map(one_of_each))
 def test_a_second_run_has_nothing_to_do(zone: dict[Key, RRset], desired: list[RRset], later: list[RRset]) -> None:
     first = merge(zone, desired, {})
@@ -97,7 +97,7 @@ def test_a_second_run_has_nothing_to_do(zone: dict[Key, RRset], desired: list[RR
     assert merge(end, [], last.owned).changes == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(zone=zones(), desired=ours.map(one_of_each))
 def test_adopting_puts_all_in_place_but_under_delegations(zone: dict[Key, RRset], desired: list[RRset]) -> None:
     outcome = merge(zone, desired, {}, adopt=True)

@@ -59,6 +59,14 @@ class Computer:
         return kit
 
 
+@dataclass(frozen=True)
+class Made:
+    """A kit, and the computer where it was made."""
+
+    owner: Computer
+    kit: Path
+
+
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clone the project once."""
@@ -70,17 +78,54 @@ def computer(fresh: Path, tmp_path: Path) -> Callable[[str], Computer]:
     """Give computers by name."""
 
     def make(name: str) -> Computer:
-        shutil.copytree(fresh, tmp_path / name / "clone", symlinks=True)
-        (tmp_path / name / "user").mkdir()
-        return Computer(tmp_path / name / "clone", tmp_path / name / "user")
+        return another(Computer(fresh, fresh.parent / "nobody"), tmp_path / name)
 
     return make
 
 
+def copy(source: str, target: str) -> None:
+    """Copy a file; git's objects, which nobody ever writes to, are linked."""
+    if "/.git/objects/" in source:
+        os.link(source, target)
+    else:
+        shutil.copy(source, target)
+
+
+def another(computer: Computer, folder: Path) -> Computer:
+    """Make a computer like another one."""
+    made = Computer(folder / "clone", folder / "user")
+    shutil.copytree(computer.project, made.project, symlinks=True, copy_function=copy)
+    if computer.home.exists():
+        shutil.copytree(computer.home, made.home)
+    else:
+        made.home.mkdir()
+    return made
+
+
 @pytest.fixture
-def owner(computer: Callable[[str], Computer]) -> Computer:
+def owner(first_owner: Computer, tmp_path: Path) -> Computer:
     """Give the computer of a home's owner: the example's site, its vault with the backups' password, an SSH key."""
-    owner = computer("owner")
+    return another(first_owner, tmp_path / "owner")
+
+
+@pytest.fixture(scope="session")
+def made(first_owner: Computer, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Give an owner who made a kit, and the kit: to be read only."""
+    owner = another(first_owner, tmp_path_factory.mktemp("made") / "owner")
+    return Made(owner, owner.make())
+
+
+@pytest.fixture
+def kit(made: Made, tmp_path: Path) -> Path:
+    """Give the kit of a home, carried away from the computer where it was made."""
+    (tmp_path / "stick").mkdir()
+    return shutil.copy(made.kit, tmp_path / "stick" / made.kit.name)
+
+
+@pytest.fixture(scope="session")
+def first_owner(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Computer:
+    """Make the computer of which each test's `owner` is a copy."""
+    owner = another(Computer(fresh, fresh.parent / "nobody"), tmp_path_factory.mktemp("first"))
     shutil.copytree(owner.project / "inventories" / "example", owner.inventory)
     secrets = owner.inventory / "group_vars" / "all"
     site = (secrets / "site.yml").read_text(encoding="utf-8")
