@@ -7,6 +7,9 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
 VENV := $(CURDIR)/.venv/bin
 export PATH := $(VENV):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Compiled once: Ansible then starts in half the time, and the tests start it a hundred times.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pyc
 export ANSIBLE_FORCE_COLOR := $(if $(CI),,$(if $(NO_COLOR),,1))
 LAB := $(SUDO) $(VENV)/ansible-playbook -i inventories/lab
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +153,7 @@ def begin(folder: Path) -> str:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A box with two users, keys, and nothing in the repository."""
     made = World(tmp_path / "box")
     made.fakes.mkdir(parents=True)
@@ -187,4 +189,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     (sieve / "main.sieve").write_text("keep;")
     (made.home("hanako@hearth.example") / ".dovecot.sieve").symlink_to("sieve/main.sieve")
     made.age()
-    return made
+    # `main` installs its own, and the tests are one process.
+    before = signal.getsignal(signal.SIGTERM)
+    yield made
+    signal.signal(signal.SIGTERM, before)
