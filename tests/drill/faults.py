@@ -112,6 +112,8 @@ def forget_faults() -> None:
         "sh",
         "-euc",
         "systemctl stop hearth-probe.timer hearth-probe.service\n"
+        # It may not have looked yet.
+        "mkdir -p /var/lib/hearthmail/probe /run/hearth-probe\n"
         "find /var/lib/hearthmail/probe /run/hearth-probe -type f -delete\n"
         "systemctl start hearth-probe.timer hearth-probe.service",
     )
