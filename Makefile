@@ -56,7 +56,7 @@ unit: bootstrap ## The tests that need no containers
 molecule: bootstrap ## Every molecule scenario
 	@$(SUDO) $(VENV)/python tools/run_tests.py molecule
 
-drill: bootstrap ## The drills in their long form (2 hours): every fault, 100,000 messages; a table and build/drills.json
+drill: bootstrap ## The drills in their long form: every process in turn, 100,000 messages; a table and build/drills.json
 	@$(SUDO) HEARTH_DRILL=long $(VENV)/python tools/run_tests.py drill
 
 bench: bootstrap ## Measure: time to deploy, DNS, memory, throughput; a table and build/bench.json
