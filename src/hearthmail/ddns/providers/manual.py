@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from hearthmail.ddns.providers.spec import ProviderSpec
 
-SPEC = ProviderSpec(type="none", required=(), optional={}, make=None, explain={})
+SPEC = ProviderSpec(type="none", title="Any other, by hand", page="docs/dns.md", options=(), make=None)

@@ -1,7 +1,4 @@
-"""PowerDNS Authoritative by its HTTP API (https://doc.powerdns.com/authoritative/http-api/), with octodns-powerdns.
-
-Keys of an entry: `url` (http://host:8081), `api_key`, `server_id` (localhost), `timeout` (5 s).
-"""
+"""PowerDNS Authoritative by its HTTP API (https://doc.powerdns.com/authoritative/http-api/), with octodns-powerdns."""
 
 from __future__ import annotations
 
@@ -10,9 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hearthmail.ddns.errors import ConfigError
-from hearthmail.ddns.providers.spec import ProviderSpec
-
-_OPTIONAL: dict[str, Any] = {"server_id": "localhost", "timeout": 5}
+from hearthmail.ddns.providers.spec import Option, ProviderSpec
 
 
 class _Document:
@@ -66,7 +61,7 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
     """
     from octodns_powerdns import PowerDnsProvider
 
-    options = {**_OPTIONAL, **options}
+    options = {**SPEC.defaults, **options}
 
     # octodns-powerdns has no types.
     class ExactProvider(PowerDnsProvider):  # type: ignore[misc]
@@ -104,8 +99,14 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
 
 SPEC = ProviderSpec(
     type="powerdns",
-    required=("url", "api_key"),
-    optional=_OPTIONAL,
+    title="PowerDNS Authoritative",
+    page="https://doc.powerdns.com/authoritative/http-api/",
+    options=(
+        Option("url", "Where the server's HTTP API is.", "https://dns.provider.example:8081"),
+        Option("api_key", "The API key of the server.", "{{ vault_dns_api_key }}", secret=True),
+        Option("server_id", "The server's name in its API.", "localhost", required=False, default="localhost"),
+        Option("timeout", "Seconds to wait for an answer.", "5", required=False, default=5),
+    ),
     make=make,
     explain={
         401: "The API key is not accepted: correct dns_providers.<name>.api_key.",

@@ -1,10 +1,36 @@
-"""What the agent has to know about a type of provider."""
+"""What the agent, the site's preflight and the documentation have to know about a type of DNS provider.
+
+Plain values, without any library of others: the controller's plugins read them too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+# Every type that one of our records has. A provider that cannot hold one of them says so in `ProviderSpec.holds`.
+ALL_TYPES = frozenset({"A", "AAAA", "CAA", "CNAME", "MX", "SRV", "TLSA", "TXT"})
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of an entry of `dns_providers`.
+
+    :param name: the key.
+    :param meaning: what it is and where a person finds it, as a sentence.
+    :param example: a value as it could be written; a secret's example is a reference to the vault.
+    :param required: whether it cannot be left out.
+    :param default: what counts when it is left out.
+    :param secret: whether it must never be shown.
+    """
+
+    name: str
+    meaning: str
+    example: str
+    required: bool = True
+    default: Any = None
+    secret: bool = False
 
 
 @dataclass(frozen=True)
@@ -12,15 +38,33 @@ class ProviderSpec:
     """One type of provider.
 
     :param type: its name in `dns_providers.<name>.type`.
-    :param required: the keys of an entry that cannot be left out.
-    :param optional: the keys that can be left out, with their defaults. Every type also knows `nameservers` and
-        `min_ttl` (see `hearthmail.ddns.config.ProviderConfig`).
+    :param title: its name as people know it.
+    :param page: the page that documents its interface or its credentials.
+    :param options: the keys of an entry. Every type also knows `nameservers` and `min_ttl`
+        (see `hearthmail.ddns.config.ProviderConfig`).
+    :param holds: the types of records that it can hold, of `ALL_TYPES`.
+    :param min_ttl: the smallest TTL that it accepts, in seconds.
+    :param daily_writes: address changes that it takes in a day; 0: no limit is known.
     :param make: makes an octoDNS provider from the entry's name and its keys; None: a person enters the records.
     :param explain: the way out for an HTTP status with which the provider refuses.
     """
 
     type: str
-    required: tuple[str, ...]
-    optional: Mapping[str, Any]
+    title: str
+    page: str
+    options: tuple[Option, ...]
     make: Callable[[str, Mapping[str, Any]], Any] | None
-    explain: Mapping[int, str]
+    holds: frozenset[str] = ALL_TYPES
+    min_ttl: int = 0
+    daily_writes: int = 0
+    explain: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The keys that cannot be left out."""
+        return tuple(option.name for option in self.options if option.required)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What counts for the keys that can be left out."""
+        return {option.name: option.default for option in self.options if not option.required}
