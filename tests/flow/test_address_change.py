@@ -62,6 +62,7 @@ def test_mail_goes_out_from_the_new_address() -> None:
     assert got["Received-SPF"].startswith("pass"), got["Received-SPF"]
 
 
+@pytest.mark.release("trixie")
 def test_aaaa_follows_the_prefix_only_after_the_world_came_in() -> None:
     prefix = next(one for one in PREFIXES if not lab.home_ipv6().startswith(one.removesuffix(":/64")))
     with lab.world_without_ipv6():

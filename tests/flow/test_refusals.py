@@ -110,7 +110,15 @@ def test_nobody_sends_as_another(port: int, sender: str) -> None:
         assert 500 <= code < 600, f"as {sender!r}: {code} {text!r}"
 
 
-@pytest.mark.parametrize("password", ["wrong-secret", "hanako-secre", "hanako-secret "])
+# Each one takes longer than the one before: Dovecot slows down who guesses.
+@pytest.mark.parametrize(
+    "password",
+    [
+        "wrong-secret",
+        pytest.param("hanako-secre", marks=pytest.mark.release("trixie")),
+        pytest.param("hanako-secret ", marks=pytest.mark.release("trixie")),
+    ],
+)
 def test_wrong_password(password: str) -> None:
     with (
         pytest.raises(smtplib.SMTPAuthenticationError),
