@@ -269,22 +269,19 @@ def provider_zone(zone: str) -> list[str]:
     return sorted("\t".join(field) for field in fields if "SOA" not in field)
 
 
+def _provider_requests(*verbs: str) -> int:
+    log = out("hearth-provider", "journalctl", "-u", "pdns", "-o", "cat", "--no-pager")
+    return sum(any(f'"{verb} ' in line for verb in verbs) for line in log.splitlines())
+
+
 def provider_writes() -> int:
     """Count the requests which have changed something at the provider, by its own log."""
-    log = out("hearth-provider", "journalctl", "-u", "pdns", "-o", "cat", "--no-pager")
-    return sum(any(f'"{verb} ' in line for verb in ("POST", "PUT", "PATCH", "DELETE")) for line in log.splitlines())
+    return _provider_requests("POST", "PUT", "PATCH", "DELETE")
 
 
-def last_trigger() -> float:
-    """Tell when the agent's timer went off last, in seconds since the start of the machine."""
-    return _seconds(out("hearth-home", "systemctl", "show", "hearth-ddns.timer", "-P", "LastTriggerUSecMonotonic"))
-
-
-def _seconds(span: str) -> float:
-    """Read a span of time as systemd writes it (`1h 2min 3.5s`)."""
-    units = {"": 1, "us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800}
-    words = [(word, word.rstrip("abcdefghijklmnopqrstuvwxyz")) for word in span.split()]
-    return sum(float(number) * units[word[len(number) :]] for word, number in words if number)
+def provider_reads() -> int:
+    """Count the requests which have read something at the provider, by its own log."""
+    return _provider_requests("GET")
 
 
 # --- Connections ---------------------------------------------------------------------------------------------------

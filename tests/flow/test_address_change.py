@@ -70,7 +70,7 @@ def test_aaaa_follows_the_prefix_only_after_the_world_came_in() -> None:
         start = prefix.removesuffix(":/64")
         lab.wait_for(lambda: lab.home_ipv6().startswith(start), 30, "the box having an address of the new prefix")
         here = lab.home_ipv6()
-        lab.run("hearth-home", "systemctl", "start", "hearth-ddns.service")
+        lab.run("hearth-home", "hearth-ddns", "poke")
         # The old one leads nowhere, the new one nobody could reach yet: there is none.
         lab.wait_for(lambda: not lab.published(lab.MAIL_NAME, "AAAA"), 60, "the old AAAA being gone")
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+from hearthmail.ddns import account, changes
 from hearthmail.ddns import config as configuration
 from hearthmail.ddns import state as memory
 from hearthmail.ddns import text
@@ -18,6 +21,10 @@ from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.report import ERROR, OK, Report
 from hearthmail.onefile import forget_old_builds
+
+
+# The commands after which the published address may be another one.
+WRITING = ("apply", "adopt", "check")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,16 +56,39 @@ def _parser() -> argparse.ArgumentParser:
     command("apply", "put all records in place, or none if one of others is in the way")
     adopt = command("adopt", "the same, but take over the places of others' records")
     adopt.add_argument("--domain", action="append", default=[], help="only in this domain (repeat it for more)")
-    command("check", "what the timer runs: follow the address, heal what we put in place")
+    command("check", "look once: follow the address, heal what we put in place")
+    command("serve", "what the service runs: look whenever something has happened or is due")
+    command("poke", "have the service look now")
+    hooks = command("hooks", "run the programs of ddns.d for a change of address (the service's path unit does)")
+    hooks.add_argument("--notes", type=Path, default=changes.NOTES_PATH, help="default: %(default)s")
+    hooks.add_argument("--programs", type=Path, default=changes.HOOKS_PATH, help="default: %(default)s")
     command("status", "what is published, and what is not and why; asks nobody")
     command("address", "find the public address")
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> Report:
+def _agent(arguments: argparse.Namespace) -> Agent:
+    """Read the configuration, as root; then be root no longer."""
     config = configuration.load(arguments.config)
     ahead = json.load(sys.stdin) if arguments.command == "plan" and arguments.ahead else None
-    agent = Agent(config, arguments.records, arguments.state, ahead)
+    if arguments.state == memory.STATE_PATH:
+        account.become(arguments.state.parent)
+    return Agent(config, arguments.records, arguments.state, ahead)
+
+
+def _run(arguments: argparse.Namespace) -> Report:
+    agent = _agent(arguments)
+    config = agent.config
+    before = changes.published(config, memory.load(arguments.state))
+    try:
+        return _work(arguments, agent)
+    finally:
+        if arguments.command in WRITING:
+            changes.announce(before, changes.published(config, memory.load(arguments.state)))
+
+
+def _work(arguments: argparse.Namespace, agent: Agent) -> Report:
+    config = agent.config
     if arguments.command == "plan":
         return agent.plan(quick=arguments.quick, adopt=[] if arguments.adopt else None)
     if arguments.command == "apply":
@@ -75,6 +105,52 @@ def _run(arguments: argparse.Namespace) -> Report:
         return agent.check()
     remembered = memory.load(arguments.state) or memory.State()
     return Report(found=agent.find(remembered, probe=False))
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    """The resident service."""
+    from hearthmail.ddns import daemon
+    from hearthmail.ddns.publish import make_provider
+    from hearthmail.ddns.schedule import Schedule
+
+    agent = _agent(arguments)
+    for provider in {one.name: one for one in agent.config.domains.values()}.values():
+        # The provider's package is loaded here, once: each writing process is a copy of this one.
+        if provider.type != "none":
+            make_provider(provider)
+    addresses = changes.published(agent.config, memory.load(arguments.state))
+
+    def check(due: daemon.Due) -> Report:
+        nonlocal addresses
+        try:
+            return agent.check(full=due == "full")
+        except AgentError as error:
+            return Report(errors=[error])
+        finally:
+            now = changes.published(agent.config, memory.load(arguments.state))
+            changes.announce(addresses, now)
+            addresses = now
+
+    def say(report: Report) -> None:
+        said = text.lines(report)
+        if said:
+            print("\n".join(said), flush=True)
+
+    with daemon.world() as world:
+        daemon.serve(check, say, Schedule(time.time()), world)
+    return OK
+
+
+def _poke() -> int:
+    """Have the service look now: its unit sends it the signal (ExecReload)."""
+    return subprocess.run(["systemctl", "--no-block", "reload", "hearth-ddns.service"], check=False).returncode
+
+
+def _hooks(arguments: argparse.Namespace) -> int:
+    wrong = changes.work_off(arguments.notes, arguments.programs)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return ERROR if wrong else OK
 
 
 def _print_status(arguments: argparse.Namespace) -> int:
@@ -103,7 +179,13 @@ def main(argv: list[str] | None = None) -> int:
     forget_old_builds(__file__)
     if arguments.command == "status":
         return _print_status(arguments)
+    if arguments.command == "poke":
+        return _poke()
+    if arguments.command == "hooks":
+        return _hooks(arguments)
     try:
+        if arguments.command == "serve":
+            return _serve(arguments)
         report = _run(arguments)
     except AgentError as error:
         report = Report(errors=[error])

@@ -1,4 +1,4 @@
-"""What the agent remembers between runs, in `/var/lib/hearthmail/ddns.json`, and the lock between runs.
+"""What the agent remembers between runs, in `/var/lib/hearthmail/ddns/state.json`, and the lock between runs.
 
 The state is a help, never a need: without it the agent takes as its own what stands in the zone exactly as it
 should, and touches nothing else until a person runs `apply`.
@@ -19,7 +19,7 @@ from hearthmail.ddns.errors import LockError
 from hearthmail.ddns.records import Key
 from hearthmail.files import replace_file
 
-STATE_PATH = Path("/var/lib/hearthmail/ddns.json")
+STATE_PATH = Path("/var/lib/hearthmail/ddns/state.json")
 VERSION = 1
 
 
