@@ -138,10 +138,12 @@ def _take(path: Path) -> str:
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(file, "rb") as opened:
+        try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError("it is no file")
-            return opened.read(10_000).decode("utf-8", "replace")
+            return os.read(file, 10_000).decode("utf-8", "replace")
+        finally:
+            os.close(file)
     finally:
         # A note that cannot be understood must not start us for ever.
         path.unlink()

@@ -13,15 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from hearthmail.ddns import account, changes
+from hearthmail.ddns import account, changes, text
 from hearthmail.ddns import config as configuration
 from hearthmail.ddns import state as memory
-from hearthmail.ddns import text
 from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.report import ERROR, OK, Report
+from hearthmail.ddns.schedule import Due, Schedule
 from hearthmail.onefile import forget_old_builds
-
 
 # The commands after which the published address may be another one.
 WRITING = ("apply", "adopt", "check")
@@ -111,7 +110,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     """The resident service."""
     from hearthmail.ddns import daemon
     from hearthmail.ddns.publish import make_provider
-    from hearthmail.ddns.schedule import Schedule
 
     agent = _agent(arguments)
     for provider in {one.name: one for one in agent.config.domains.values()}.values():
@@ -120,7 +118,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             make_provider(provider)
     addresses = changes.published(agent.config, memory.load(arguments.state))
 
-    def check(due: daemon.Due) -> Report:
+    def check(due: Due) -> Report:
         nonlocal addresses
         try:
             return agent.check(full=due == "full")

@@ -212,7 +212,9 @@ def test_the_dns_agent_that_does_not_run(tmp_path: Path) -> None:
     state = tmp_path / "ddns.json"
     assert upkeep.check_ddns({}, state).todo == "hearth-ddns apply"
     state.write_text(json.dumps(DDNS))
-    dead = box.parse_units(UNITS.replace("ActiveState=active\nResult=success", "ActiveState=failed\nResult=watchdog", 1))
+    dead = box.parse_units(
+        UNITS.replace("ActiveState=active\nResult=success", "ActiveState=failed\nResult=watchdog", 1)
+    )
     found = upkeep.check_ddns(dead, state)
     assert (found.level, found.unit, found.repair) == (RED, "hearth-ddns.service", (RESTART,))
     assert "watchdog" in found.reason
