@@ -141,7 +141,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _poke() -> int:
     """Have the service look now: its unit sends it the signal (ExecReload)."""
-    return subprocess.run(["systemctl", "--no-block", "reload", "hearth-ddns.service"], check=False).returncode
+    return subprocess.run(["/usr/bin/systemctl", "--no-block", "reload", "hearth-ddns.service"], check=False).returncode
 
 
 def _hooks(arguments: argparse.Namespace) -> int:
