@@ -37,6 +37,8 @@ class Report:
     """The outcome of a run.
 
     :param repeated: the exit code of an earlier run that met the same difference: it is not told twice.
+    :param retry_at: when something that had to wait can be done (a write held back, a provider that was out of
+        reach), in seconds of the Unix clock; None: nothing waits.
     """
 
     zones: list[ZoneReport] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Report:
     errors: list[AgentError] = field(default_factory=list)
     planned_only: bool = False
     repeated: int = OK
+    retry_at: float | None = None
 
     @property
     def changed(self) -> bool:
