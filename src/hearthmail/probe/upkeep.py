@@ -19,6 +19,8 @@ DDNS_STATE = Path("/var/lib/hearthmail/ddns/state.json")
 BACKUP_STATE = Path("/var/lib/hearthmail/backup/state.json")
 # Written when backups are set up; its age says whether the first one is overdue.
 BACKUP_FRAGMENT = Path("/etc/hearthmail/probe.d/backup.json")
+# Rounds: a provider or a line that is away for a few minutes comes back without a person, and the agent tries again.
+DDNS_HOLD = 5
 DDNS_SERVICE = "hearth-ddns.service"
 
 
@@ -82,7 +84,7 @@ def check_ddns(units: Units, state_path: Path = DDNS_STATE) -> Finding:
     look = state.get("last_look") or {}
     said = _first(look.get("text")) or _first((state.get("last_adoption") or {}).get("text"))
     if look.get("exit_code") or (state.get("last_adoption") or {}).get("text"):
-        return Finding("dns agent", RED, said or "its last look failed", todo)
+        return Finding("dns agent", RED, said or "its last look failed", todo, hold=DDNS_HOLD)
     if not state.get("ipv4"):
         return Finding("dns agent", RED, str(state.get("ipv4_problem") or "the public address is not known"), todo)
     if state.get("ipv4_problem") or said:
