@@ -115,6 +115,7 @@ def find_ipv4(
     """
     reasons: dict[str, str] = {}
     behind_carrier: CarrierNatError | None = None
+    without_wan = False
     for source in config.sources:
         try:
             if source == "interface":
@@ -138,8 +139,12 @@ def find_ipv4(
                 return Ipv4(str(answer.ipv4), source, reasons=reasons, prefix6=answer.prefix6)
             if behind_carrier:
                 break
+            if without_wan:
+                raise AddressError("The echo services are not asked: what they see is not the router's address.", "")
             return Ipv4(str(_echo(config, published, sources, memory, at_once)), source, reasons=reasons)
         except AddressError as error:
+            # Then what the world sees is an ISP's NAT (DS-Lite), another line, or it was too early to ask.
+            without_wan = without_wan or isinstance(error, router.NoWanAddressError)
             reasons[source] = str(error).strip() if source == "router" else error.problem
     if behind_carrier:
         return Ipv4(None, "", str(behind_carrier), reasons, True)
@@ -148,7 +153,12 @@ def find_ipv4(
         None,
         "",
         f"The public IPv4 address is not known. {said} "
-        "Switch UPnP on in the router, or give echo services of two operators in ddns_echo_urls.",
+        + (
+            "Wait until the router is online. If it is: IPv4 goes through the ISP's NAT (DS-Lite), ask the ISP for a "
+            "public address; or the router cannot tell it, then set ddns_address_sources: [interface, echo]."
+            if without_wan
+            else "Switch UPnP on in the router, or give echo services of two operators in ddns_echo_urls."
+        ),
         reasons,
     )
 

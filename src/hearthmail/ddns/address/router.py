@@ -37,6 +37,10 @@ class RouterAnswer:
     prefix6: ipaddress.IPv6Network | None = None
 
 
+class NoWanAddressError(AddressError):
+    """The router answers, but has no IPv4 address: it is offline, or IPv4 goes through a tunnel (DS-Lite)."""
+
+
 # (gateway, memory, configuration, seconds) -> what the router says, and its IPv6 prefix. Raises AddressError.
 Said = tuple[str, "ipaddress.IPv6Network | None"]
 Protocol = Callable[[str, RouterMemory, AddressConfig, float], Said]
@@ -53,9 +57,9 @@ def _answer(protocol: str, said: Said) -> RouterAnswer:
     try:
         address = ipaddress.IPv4Address(text)
     except ValueError as error:
-        raise AddressError(f"The router's answer by {protocol} is no address: {text[:50]!r}.", "") from error
+        raise NoWanAddressError(f"The router's answer by {protocol} is no address: {text[:50]!r}.", "") from error
     if address.is_unspecified:
-        raise AddressError("The router has no connection: its WAN address is 0.0.0.0.", "Wait until it is online.")
+        raise NoWanAddressError("The router has no IPv4 address on its line: it says 0.0.0.0.", "")
     return RouterAnswer(address, protocol, prefix)
 
 
@@ -70,7 +74,8 @@ def ask_router(
     """Ask the router, within `limit` seconds; within twice that when it no longer answers as it did last time.
 
     :param memory: read and changed.
-    :raises AddressError: when it does not answer, or has no address; the text is the same as long as the reason is.
+    :raises NoWanAddressError: when it has no address.
+    :raises AddressError: when it does not answer; the text is the same as long as the reason is.
     """
     router = config.router or str(gateway() or "")
     if not router:
