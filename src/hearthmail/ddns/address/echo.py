@@ -204,5 +204,7 @@ def _collect(services: Sequence[Echo], source: str, ask: Ask, limit: float) -> t
         try:
             answers[echo.url] = future.result()
         except (OSError, ValueError) as error:
-            failures.append(f"{_label(echo)}: {type(error).__name__}")
+            # requests' own texts are long, and name objects in memory.
+            reason = str(error) if type(error) in (OSError, ValueError) else type(error).__name__
+            failures.append(f"{_label(echo)}: {reason}")
     return answers, failures
