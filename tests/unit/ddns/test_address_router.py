@@ -382,6 +382,9 @@ def test_who_answered_last_is_asked_first_and_alone() -> None:
     assert router.asked == ["natpmp", "fritzbox"]
     assert router.ask() == (WAN, "fritzbox")
     assert router.asked == ["fritzbox"]
+    # It did answer by the former one, so that one does not rest.
+    router.answers |= {"natpmp": WAN, "fritzbox": None}
+    assert router.ask() == (WAN, "natpmp")
 
 
 def test_a_router_that_cannot_answer_is_left_alone_for_ten_minutes() -> None:
