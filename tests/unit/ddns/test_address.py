@@ -166,6 +166,7 @@ def test_a_failed_look_says_of_each_source_why() -> None:
     assert "192.168.77.10" in found.ipv4_reasons["interface"]
     assert "does not tell" in found.ipv4_reasons["router"]
     assert "a.example says 198.51.100.1" in found.ipv4_reasons["echo"]
+    assert found.ipv4_problem.count("Switch UPnP") == 1
     assert all(reason in found.ipv4_problem for reason in found.ipv4_reasons.values())
 
 

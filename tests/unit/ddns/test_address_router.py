@@ -315,7 +315,7 @@ def test_an_old_fritzbox_that_does_not_know_the_prefix(box: FritzBox) -> None:
     assert fritzbox.ask("127.0.0.1", {}, 2, box.port) == (WAN, None)
 
 
-def test_what_is_no_fritzbox(box: FritzBox) -> None:
+def test_what_is_no_fritzbox(box: FritzBox, caplog: pytest.LogCaptureFixture) -> None:
     del box.actions["GetExternalIPAddress"]
     handles: dict[str, Any] = {}
     with pytest.raises(AddressError, match="FRITZ!Box"):
@@ -323,6 +323,7 @@ def test_what_is_no_fritzbox(box: FritzBox) -> None:
     assert handles == {}
     with pytest.raises(AddressError, match="FRITZ!Box"):
         fritzbox.ask("127.0.0.1", handles, 2, 9)
+    assert not caplog.records
 
 
 # Who is asked when ----------------------------------------------------------------------------------------------

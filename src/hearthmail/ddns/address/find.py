@@ -145,7 +145,7 @@ def find_ipv4(
         except AddressError as error:
             # Then what the world sees is an ISP's NAT (DS-Lite), another line, or it was too early to ask.
             without_wan = without_wan or isinstance(error, router.NoWanAddressError)
-            reasons[source] = str(error).strip() if source == "router" else error.problem
+            reasons[source] = error.problem
     if behind_carrier:
         return Ipv4(None, "", str(behind_carrier), reasons, True)
     said = " ".join(f"{source}: {reason}" for source, reason in reasons.items())
@@ -157,7 +157,7 @@ def find_ipv4(
             "Wait until the router is online. If it is: IPv4 goes through the ISP's NAT (DS-Lite), ask the ISP for a "
             "public address; or the router cannot tell it, then set ddns_address_sources: [interface, echo]."
             if without_wan
-            else "Switch UPnP on in the router, or give echo services of two operators in ddns_echo_urls."
+            else "Switch UPnP or NAT-PMP on in the router, or give echo services of two operators in ddns_echo_urls."
         ),
         reasons,
     )

@@ -8,6 +8,7 @@ Source: AVM, "TR-064 - First Steps" and "IGD1/IGD2"; service WANIPConnection wit
 from __future__ import annotations
 
 import ipaddress
+import logging
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
@@ -51,6 +52,8 @@ def _describe(gateway: str, port: int, limit: float) -> tuple[Any, Any]:
     from fritzconnection.core.devices import DeviceManager
     from fritzconnection.core.soaper import Soaper
 
+    # It logs on a level of its own what it raises as well: most routers are no FRITZ!Box.
+    logging.getLogger("fritzconnection").setLevel(logging.CRITICAL)
     session = requests.Session()
     session.trust_env = False
     address = f"http://{gateway}"
