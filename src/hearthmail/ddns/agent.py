@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ PATIENCE = 300
 class Agent:
     """One run of the agent over one configuration.
 
-    The callables are the places where it touches the world; the tests put their own there.
+    The callables are the places where it touches the world; the tests put their own there. Who runs one agent after
+    the other hands the same `memory` to each.
     """
 
     config: Config
@@ -44,6 +45,7 @@ class Agent:
     find_servers: Callable[[str, Iterable[str]], list[str]] = authoritative.find_servers
     question: Callable[[str, Key], RRset | None] = authoritative.ask
     now: Callable[[], float] = time.time
+    memory: address.RouterMemory = field(default_factory=address.RouterMemory)
 
     # What is asked for ----------------------------------------------------------------------------------------
 
@@ -61,6 +63,7 @@ class Agent:
             remembered.ipv6_gone_since,
             probe,
             at_once,
+            self.memory,
         )
 
     def _published(self, remembered: State, rdtype: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ FRAGMENTS_PATH = Path("/etc/hearthmail/records.d")
 
 # In the order they are asked: the first one that knows the address wins.
 SOURCES = ("interface", "router", "echo")
+# How the router may be asked, in the order in which answers are preferred.
+ROUTER_PROTOCOLS = ("upnp", "natpmp", "fritzbox")
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,18 @@ class ProviderConfig:
 
 @dataclass(frozen=True)
 class AddressConfig:
-    """How the public address is found; see `hearthmail.ddns.address`."""
+    """How the public address is found; see `hearthmail.ddns.address`.
+
+    :param router: the router's IPv4 address, instead of the default route's gateway.
+    """
 
     sources: tuple[str, ...] = SOURCES
     echo_urls: tuple[str, ...] = ()
     ipv6_check_url: str = ""
     allow_documentation: bool = False
     ssdp_port: int = 1901
+    router: str = ""
+    router_protocols: tuple[str, ...] = ROUTER_PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,8 @@ def parse(data: Any) -> Config:
             ipv6_check_url=raw.get("ipv6_check_url") or "",
             allow_documentation=bool(raw.get("allow_documentation", False)),
             ssdp_port=int(raw.get("ssdp_port", 1901)),
+            router=raw.get("router") or "",
+            router_protocols=tuple(raw.get("router_protocols", ROUTER_PROTOCOLS)),
         )
         config = Config(data["hostname"].lower().rstrip("."), domains, address)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -107,15 +117,34 @@ def parse(data: Any) -> Config:
         ) from error
     for provider in {domain_provider.name: domain_provider for domain_provider in domains.values()}.values():
         _check_provider(provider)
-    unknown = set(config.address.sources) - set(SOURCES)
-    if unknown:
+    _check_address(config.address)
+    if not config.hostname_zone:
+        raise ConfigError("A domain has an empty name.", "Correct mail_domains.")
+    return config
+
+
+def _check_address(address: AddressConfig) -> None:
+    # That package needs this module's types.
+    from hearthmail.ddns.address import echo
+
+    if unknown := set(address.sources) - set(SOURCES):
         raise ConfigError(
             f"Unknown source of the address: {', '.join(sorted(unknown))}.",
             f"ddns_address_sources takes {', '.join(SOURCES)}.",
         )
-    if not config.hostname_zone:
-        raise ConfigError("A domain has an empty name.", "Correct mail_domains.")
-    return config
+    if unknown := set(address.router_protocols) - set(ROUTER_PROTOCOLS):
+        raise ConfigError(
+            f"Unknown way to ask the router: {', '.join(sorted(unknown))}.",
+            f"ddns_router_protocols takes {', '.join(ROUTER_PROTOCOLS)}.",
+        )
+    try:
+        ipaddress.IPv4Address(address.router or "0.0.0.0")  # noqa: S104 - stands for "none"
+    except ValueError as error:
+        raise ConfigError(
+            f"ddns_router is {address.router}, no IPv4 address.", "Write the router's address at home, or nothing."
+        ) from error
+    for url in address.echo_urls:
+        echo.parse(url)
 
 
 def _check_provider(provider: ProviderConfig) -> None:

@@ -98,6 +98,10 @@ def as_json(report: Report) -> dict[str, Any]:
             "ipv4_problem": report.found.ipv4_problem,
             "ipv6": report.found.ipv6,
             "ipv6_problem": report.found.ipv6_problem,
+            "ipv4_reasons": dict(report.found.ipv4_reasons),
+            "ipv6_reasons": dict(report.found.ipv6_reasons),
+            "carrier_nat": report.found.carrier_nat,
+            "unknown": list(report.found.unknown),
         }
         if report.found
         else None,
