@@ -105,6 +105,9 @@ class World:
         self.provider.populate(zone)
         return publish.snapshot(zone).get(key, RRset(key, 0, frozenset()))
 
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+
     def look(self, *_args: Any) -> Found:
         proof = Ipv6Proof(self.ipv6 or "", shown=bool(self.ipv6))
         problem = "" if self.ipv4 else "The public IPv4 address is not known."
@@ -127,15 +130,22 @@ class World:
             find_servers=lambda _zone, _configured: ["192.0.2.53"],
             question=self.question,
             now=lambda: self.clock,
+            clock=lambda: self.clock,
+            sleep=self.sleep,
+            chance=lambda: 0.5,
         )
+
+
+def work_here(
+    jobs: Any, write: bool, stop: bool, make: Callable[..., Any], permit: publish.Permit, **_rest: Any
+) -> list[publish.Done]:
+    """`publish.work_limited` without a process of its own."""
+    return list(publish.work(jobs, write, stop, make, permit))
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """An empty zone. The jobs run in this process: a child's changes to the dictionary would be lost."""
 
-    def here(jobs: Any, write: bool, stop: bool, make: Callable[..., Any], **_rest: Any) -> list[Any]:
-        return list(publish.work(jobs, write, stop, make))
-
-    monkeypatch.setattr(publish, "work_limited", here)
+    monkeypatch.setattr(publish, "work_limited", work_here)
     return World(tmp_path)
