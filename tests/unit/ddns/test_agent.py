@@ -103,6 +103,7 @@ def test_ipv6_comes_and_goes(world: World) -> None:
     world.agent().check()
     assert world.values("mail", "AAAA") == {"2001:db8:78::10"}
     world.ipv6 = None
+    world.clock += 60
     world.agent().check()
     assert world.values("mail", "AAAA") == set()
     assert ("mail", "AAAA") not in world.zone
