@@ -160,6 +160,8 @@ def wait_until_right(
     unwanted: Mapping[Key, frozenset[str]],
     limit: float = 30,
     question: Callable[[str, Key], RRset | None] = ask,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[list[str], float]:
     """Ask again until every server that answers is right.
 
@@ -167,13 +169,13 @@ def wait_until_right(
     :returns: what is still wrong, and the seconds it took.
     """
     servers, desired = list(servers), list(desired)
-    begin = time.monotonic()
+    begin = clock()
     pause = 0.1
     while True:
         view = observe(servers, [rrset.key for rrset in desired] + list(unwanted), question)
         wrong = differences(view, desired, unwanted) if view.answers else ["no name server answers"]
-        taken = time.monotonic() - begin
+        taken = clock() - begin
         if not wrong or taken + pause > limit:
             return wrong, taken
-        time.sleep(pause)
+        sleep(pause)
         pause = min(pause * 2, 2)

@@ -39,6 +39,11 @@ class ProviderConfig:
         """The smallest TTL that the provider accepts, in seconds."""
         return int(self.options.get("min_ttl", 0))
 
+    @property
+    def daily_writes(self) -> int:
+        """Writes in 24 h, challenges apart; 0: as many as there are."""
+        return int(self.options.get("daily_writes", SPECS[self.type].daily_writes))
+
 
 @dataclass(frozen=True)
 class AddressConfig:
@@ -63,6 +68,8 @@ class Config:
     hostname: str
     domains: Mapping[str, ProviderConfig]
     address: AddressConfig
+    # Off for measurements only: see `hearthmail.ddns.limits`.
+    write_limits: bool = True
 
     @property
     def hostname_zone(self) -> str:
@@ -110,7 +117,8 @@ def parse(data: Any) -> Config:
             router=raw.get("router") or "",
             router_protocols=tuple(raw.get("router_protocols", ROUTER_PROTOCOLS)),
         )
-        config = Config(data["hostname"].lower().rstrip("."), domains, address)
+        write_limits = bool(data.get("limits", {}).get("enabled", True))
+        config = Config(data["hostname"].lower().rstrip("."), domains, address, write_limits)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"The configuration is not complete: {error!r}.", "Run the playbook again: role ddns writes it."
@@ -148,6 +156,13 @@ def _check_address(address: AddressConfig) -> None:
 
 
 def _check_provider(provider: ProviderConfig) -> None:
+    for option in ("min_ttl", "daily_writes"):
+        value = provider.options.get(option, 0)
+        if not str(value).isdecimal():
+            raise ConfigError(
+                f"DNS provider {provider.name} has the {option} {value!r}.",
+                f"Write dns_providers.{provider.name}.{option} as a whole number, 0 or more.",
+            )
     spec = SPECS.get(provider.type)
     if spec is None:
         raise ConfigError(

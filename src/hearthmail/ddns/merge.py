@@ -113,6 +113,18 @@ def merge(
     return result
 
 
+def arrived(
+    existing: Mapping[Key, RRset], owned: Mapping[Key, frozenset[str]], pending: Mapping[Key, frozenset[str]]
+) -> dict[Key, frozenset[str]]:
+    """What is ours after a write of which the end is not known: of the pending values those that stand in the zone."""
+    ours = dict(owned)
+    for key, values in pending.items():
+        there = existing[key].values if key in existing else frozenset()
+        if there & values:
+            ours[key] = ours.get(key, frozenset()) | (there & values)
+    return ours
+
+
 def _remove(result: Merge, there: RRset | None, ours: frozenset[str]) -> None:
     """Take out what we wrote and no longer want."""
     if there is None or not there.values & ours:

@@ -6,18 +6,20 @@ the difference of the two is what octoDNS applies: nothing else can be in it.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import re
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
-from hearthmail.ddns.merge import Change, Merge, merge
+from hearthmail.ddns.merge import Change, Merge, arrived, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import Key, RRset, canonical
 
@@ -27,7 +29,10 @@ HARD_LIMIT = 60
 
 @dataclass(frozen=True)
 class Job:
-    """What one zone needs: see `hearthmail.ddns.merge.merge`."""
+    """What one zone needs: see `hearthmail.ddns.merge.merge`.
+
+    :param pending: values which an earlier run was about to write when it ended.
+    """
 
     zone: str
     provider: ProviderConfig
@@ -35,6 +40,7 @@ class Job:
     owned: Mapping[Key, frozenset[str]]
     keep: frozenset[Key]
     adopt: bool
+    pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,14 @@ class Done:
     :param merge: what had to change; None when the zone could not be read.
     :param written: whether the changes were written.
     :param error: what went wrong, None when nothing did.
+    :param before: what was ours in the zone before, as it was read.
     """
 
     zone: str
     merge: Merge | None
     written: bool
     error: AgentError | None = None
+    before: Mapping[Key, frozenset[str]] = field(default_factory=dict)
 
 
 def make_provider(config: ProviderConfig) -> Any:
@@ -199,13 +207,23 @@ def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_
     try:
         provider = make(job.provider)
         existing = read_zone(provider, job.zone)
-        outcome = merge(snapshot(existing), job.desired, job.owned, job.keep, job.adopt)
+        there = snapshot(existing)
+        owned = arrived(there, job.owned, job.pending)
+        outcome = merge(there, job.desired, owned, job.keep, job.adopt)
         plan = to_plan(provider, existing, outcome.changes) if outcome.changes else None
     except AgentError as error:
         return Done(job.zone, None, False, error), None, None
     except Exception as error:  # noqa: BLE001 - every provider's package raises its own kinds
         return Done(job.zone, None, False, explain(job.provider, job.zone, error)), None, None
-    return Done(job.zone, outcome, False), provider, plan if write else None
+    return Done(job.zone, outcome, False, before=owned), provider, plan if write else None
+
+
+# Told what was read, says into which zones may be written.
+Permit = Callable[[list[Done]], Collection[str]]
+
+
+def _all(readings: list[Done]) -> set[str]:
+    return {done.zone for done in readings}
 
 
 def work(
@@ -213,30 +231,47 @@ def work(
     write: bool,
     stop_on_conflict: bool,
     make: Callable[[ProviderConfig], Any] = make_provider,
+    permit: Permit = _all,
 ) -> Iterator[Done]:
     """Do the jobs: first read all zones, then write.
 
     :param write: apply the plans; otherwise only tell.
     :param stop_on_conflict: with a conflict or an error in any zone, write nothing in any.
+    :param permit: asked once, before the first write, if there is anything to write.
     """
     ready = [(job, *run_job(job, write, make)) for job in jobs]
     stop = stop_on_conflict and any(done.error or (done.merge and done.merge.conflicts) for _, done, _, _ in ready)
+    readings = [] if stop else [done for _, done, _, plan in ready if plan is not None]
+    permitted = permit(readings) if readings else ()
     for job, done, provider, plan in ready:
-        if plan is None or stop:
+        if plan is None or job.zone not in permitted:
             yield done
             continue
         try:
             provider.apply(plan)
         except Exception as error:  # noqa: BLE001 - as above
-            yield Done(job.zone, done.merge, False, explain(job.provider, job.zone, error))
+            yield replace(done, error=explain(job.provider, job.zone, error))
         else:
-            yield Done(job.zone, done.merge, True)
+            yield replace(done, written=True)
 
 
-def _child(sender: Connection, jobs: list[Job], write: bool, stop_on_conflict: bool, make: Any) -> None:
-    with sender:
-        for done in work(jobs, write, stop_on_conflict, make):
-            sender.send(done)
+def _child(
+    pipe: Connection, others: Connection, jobs: list[Job], write: bool, stop_on_conflict: bool, limit: float, make: Any
+) -> None:
+    # The parent may be killed. Then the end of the pipe is seen only if our copy of its end is closed; and nobody but
+    # the kernel ends a request that hangs, for as long as which the next run would wait for the lock.
+    others.close()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, limit + 1)
+
+    def permit(readings: list[Done]) -> Collection[str]:
+        pipe.send(readings)
+        permitted: Collection[str] = pipe.recv()
+        return permitted
+
+    with pipe, contextlib.suppress(EOFError, BrokenPipeError):
+        for done in work(jobs, write, stop_on_conflict, make, permit):
+            pipe.send(done)
 
 
 def work_limited(
@@ -245,6 +280,7 @@ def work_limited(
     stop_on_conflict: bool,
     limit: float = HARD_LIMIT,
     make: Callable[[ProviderConfig], Any] = make_provider,
+    permit: Permit = _all,
 ) -> list[Done]:
     """`work` in a child process that is killed after `limit` seconds.
 
@@ -252,16 +288,21 @@ def work_limited(
     reads the zone first.
     """
     context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, jobs, write, stop_on_conflict, make), daemon=True)
+    receiver, sender = context.Pipe()
+    arguments = (sender, receiver, jobs, write, stop_on_conflict, limit, make)
+    child = context.Process(target=_child, args=arguments, daemon=True)
     child.start()
     sender.close()
     end = time.monotonic() + limit
     results: list[Done] = []
     try:
         while len(results) < len(jobs) and receiver.poll(max(0.0, end - time.monotonic())):
-            results.append(receiver.recv())
-    except (EOFError, pickle.UnpicklingError):
+            said = receiver.recv()
+            if isinstance(said, Done):
+                results.append(said)
+            else:
+                receiver.send(permit(said))
+    except (EOFError, ConnectionError, pickle.UnpicklingError):
         pass
     finally:
         late = time.monotonic() >= end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from hearthmail.ddns.address import Found
 from hearthmail.ddns.errors import AgentError
@@ -12,12 +13,19 @@ from hearthmail.ddns.merge import Change, Conflict
 OK, ERROR, CHANGES, CONFLICT = 0, 1, 2, 3
 
 
+def clock_time(at: float) -> str:
+    """An instant of the Unix clock, for a person."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 @dataclass
 class ZoneReport:
     """What happened, or would happen, in one zone.
 
     :param manual: the provider is a person, who has to enter the changes.
     :param still_wrong: what the authoritative servers answered otherwise until the time was up.
+    :param lagging: what they answer otherwise although the provider holds it right.
+    :param held_until: when a write that the limits hold back is allowed, in seconds of the Unix clock.
     """
 
     zone: str
@@ -30,6 +38,8 @@ class ZoneReport:
     error: AgentError | None = None
     still_wrong: list[str] = field(default_factory=list)
     seconds: float = 0
+    lagging: list[str] = field(default_factory=list)
+    held_until: float | None = None
 
 
 @dataclass

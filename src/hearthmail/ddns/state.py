@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hearthmail.ddns.errors import LockError
+from hearthmail.ddns.limits import Account
+from hearthmail.ddns.outages import Outage
 from hearthmail.ddns.records import Key
 from hearthmail.files import replace_file
 
@@ -54,12 +57,19 @@ class State:
 
     :param published: fingerprint of the records that the last full `apply` put in place; None: never done, or lost.
     :param owned: our values by "zone|name|type".
+    :param pending: values that were about to become ours when the state was written, in the same form. Whether they
+        arrived is seen in the zone: those that stand there are ours, the others are forgotten.
+    :param limits: what was written at each provider, by its name in `dns_providers`.
+    :param limits_off: the limits of writes are switched off by the configuration.
+    :param outages: the providers that failed last time.
+    :param told: what the last run said that asked anybody: the same is not said again.
     :param last_adoption: the last comparison without a state.
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
     """
 
     published: str | None = None
     owned: dict[str, list[str]] = field(default_factory=dict)
+    pending: dict[str, list[str]] = field(default_factory=dict)
     ipv4: str | None = None
     ipv4_source: str = ""
     ipv4_problem: str = ""
@@ -70,21 +80,43 @@ class State:
     last_write: float = 0.0
     last_look: LastLook = field(default_factory=LastLook)
     last_adoption: LastLook = field(default_factory=LastLook)
+    told: list[str] = field(default_factory=list)
+    limits: dict[str, Account] = field(default_factory=dict)
+    limits_off: bool = False
+    outages: dict[str, Outage] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
         """Our values in one zone."""
-        keys = ((Key(*place.split("|")), values) for place, values in self.owned.items())
-        return {key: frozenset(values) for key, values in keys if key.zone == zone}
+        return _in_zone(self.owned, zone)
 
     def set_owned(self, zone: str, owned: Mapping[Key, frozenset[str]]) -> None:
         """Replace what we remember of one zone."""
-        others = {place: values for place, values in self.owned.items() if place.split("|")[0] != zone}
-        ours = {"|".join(key): sorted(values) for key, values in owned.items() if values}
-        self.owned = dict(sorted({**others, **ours}.items()))
+        self.owned = _with_zone(self.owned, zone, owned)
+
+    def pending_in(self, zone: str) -> dict[Key, frozenset[str]]:
+        """The values in one zone that were about to become ours."""
+        return _in_zone(self.pending, zone)
+
+    def set_pending(self, zone: str, pending: Mapping[Key, frozenset[str]]) -> None:
+        """Replace what is about to become ours in one zone."""
+        self.pending = _with_zone(self.pending, zone, pending)
 
     def owns(self, key: Key) -> bool:
         """Whether any value in this place is ours."""
         return bool(self.owned.get("|".join(key)))
+
+
+def _in_zone(places: Mapping[str, list[str]], zone: str) -> dict[Key, frozenset[str]]:
+    keys = ((Key(*place.split("|")), values) for place, values in places.items())
+    return {key: frozenset(values) for key, values in keys if key.zone == zone}
+
+
+def _with_zone(
+    places: Mapping[str, list[str]], zone: str, values: Mapping[Key, frozenset[str]]
+) -> dict[str, list[str]]:
+    others = {place: held for place, held in places.items() if place.split("|")[0] != zone}
+    ours = {"|".join(key): sorted(held) for key, held in values.items() if held}
+    return dict(sorted({**others, **ours}.items()))
 
 
 def parse(text: str) -> State:
@@ -97,11 +129,29 @@ def parse(text: str) -> State:
         raise ValueError("not a state of this version")
     for name, make in (("ipv6_proof", Ipv6Proof), ("last_look", LastLook), ("last_adoption", LastLook)):
         data[name] = _build(make, data.get(name, {}))
+    data["limits"] = _build_all(Account, data.get("limits", {}))
+    data["outages"] = _build_all(Outage, data.get("outages", {}))
     state: State = _build(State, data)
-    for place, values in state.owned.items():
-        if place.count("|") != 2 or not all(isinstance(value, str) for value in values):
+    for place, values in (*state.owned.items(), *state.pending.items()):
+        whole = isinstance(values, list) and all(isinstance(value, str) for value in values)
+        if place.count("|") != 2 or not whole:
             raise ValueError(f"malformed entry {place}")
+    if not all(isinstance(line, str) for line in state.told):
+        raise ValueError("malformed text")
+    if not all(_is_time(at) for account in state.limits.values() for at in account.day):
+        raise ValueError("malformed times of writes")
     return state
+
+
+def _build_all(make: Any, data: Any) -> dict[str, Any]:
+    """A map of dataclasses."""
+    if not isinstance(data, dict):
+        raise ValueError(f"not a map of {make.__name__}")
+    return {name: _build(make, entry) for name, entry in data.items()}
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _build(make: Any, data: Any) -> Any:
@@ -118,7 +168,7 @@ def _build(make: Any, data: Any) -> Any:
             kinds = (str, type(None))
         elif isinstance(default, float):
             kinds = (float, int)
-        if not isinstance(data[name], kinds):
+        if not isinstance(data[name], kinds) or (isinstance(default, float) and not _is_time(data[name])):
             raise ValueError(f"malformed value of {name}")
     return make(**{name: data[name] for name in known})
 
@@ -127,7 +177,7 @@ def load(path: Path = STATE_PATH) -> State | None:
     """Read the state; None when it is missing or cannot be understood."""
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -46,8 +46,18 @@ def test_second_apply_and_checks_write_nothing(world: World) -> None:
     for _ in range(3):
         assert world.agent().check().exit_code == OK
     assert world.writes == writes
-    # The checks asked the name servers only.
-    assert world.reads - reads == reads_of_two
+    assert world.reads - reads == reads_of_two + 3
+
+
+def test_a_quick_look_asks_nobody_when_the_address_is_known_to_be_right(world: World) -> None:
+    world.agent().apply()
+    reads, questions = world.reads, world.questions
+    report = world.agent().check(full=False)
+    assert (report.exit_code, report.retry_at) == (OK, None)
+    assert (world.reads, world.questions) == (reads, questions)
+    world.ipv4 = "198.51.100.11"
+    assert world.agent().check(full=False).changed
+    assert world.values("mail", "A") == {"198.51.100.11"}
 
 
 def test_quick_plan_asks_nobody(world: World) -> None:
@@ -93,6 +103,7 @@ def test_ipv6_comes_and_goes(world: World) -> None:
     world.agent().check()
     assert world.values("mail", "AAAA") == {"2001:db8:78::10"}
     world.ipv6 = None
+    world.clock += 60
     world.agent().check()
     assert world.values("mail", "AAAA") == set()
     assert ("mail", "AAAA") not in world.zone

@@ -40,7 +40,7 @@ class ProviderSpec:
     :param type: its name in `dns_providers.<name>.type`.
     :param title: its name as people know it.
     :param page: the page that documents its interface or its credentials.
-    :param options: the keys of an entry. Every type also knows `nameservers` and `min_ttl`
+    :param options: the keys of an entry. Every type also knows `nameservers`, `min_ttl` and `daily_writes`
         (see `hearthmail.ddns.config.ProviderConfig`).
     :param holds: the types of records that it can hold, of `ALL_TYPES`.
     :param min_ttl: the smallest TTL that it accepts, in seconds.
