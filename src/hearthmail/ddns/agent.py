@@ -130,7 +130,7 @@ class Agent:
             self._save(report, remembered)
         return report
 
-    def check(self, full: bool = True) -> Report:
+    def check(self, full: bool = True, at_once: bool = False) -> Report:
         """Keep what is published right: what the resident service runs.
 
         Records that were never put in place wait for `apply`. Without a state, what matches is taken as ours, and
@@ -139,11 +139,12 @@ class Agent:
         :param full: compare everything with the provider, and with all authoritative servers by DNS; write what
             differs at the provider. Otherwise only the address is found: unless it is a new one (or an earlier run
             ended in the middle of a write), nobody else is asked.
+        :param at_once: there is a sign that the address has changed: nobody who knows it is spared.
         """
         with state.lock(self.state_path):
             remembered = self._recall()
             report = Report()
-            found = self.find(remembered, probe=remembered.published is not None)
+            found = self.find(remembered, probe=remembered.published is not None, at_once=at_once)
             report.found = found
             # A problem is told once, when it is new; `status` tells it as long as it lasts.
             new_problem = found.ipv4_problem if found.ipv4_problem != remembered.ipv4_problem else ""

@@ -118,10 +118,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             make_provider(provider)
     addresses = changes.published(agent.config, memory.load(arguments.state))
 
-    def check(due: Due) -> Report:
+    def check(due: Due, happened: bool) -> Report:
         nonlocal addresses
         try:
-            return agent.check(full=due == "full")
+            return agent.check(full=due == "full", at_once=happened)
         except AgentError as error:
             return Report(errors=[error])
         finally:

@@ -131,7 +131,7 @@ def tell_systemd(state: str) -> None:
 
 
 def serve(
-    check: Callable[[Due], Report],
+    check: Callable[[Due, bool], Report],
     say: Callable[[Report], None],
     schedule: Schedule,
     watcher: Watcher,
@@ -140,21 +140,24 @@ def serve(
 ) -> None:
     """Look whenever something has happened or is due, until told to end.
 
-    :param check: one look, a whole one or a quick one; what goes wrong is in its report.
+    :param check: one look, a whole one or a quick one; after a sign of a change (the second argument) nobody who
+        knows the address is spared. What goes wrong is in its report.
     :param say: what becomes of a report.
     :param now: seconds of the Unix clock.
     :param tell: gets the service's state for systemd.
     """
     tell("READY=1")
+    happened = False
     while not watcher.ended:
         tell("WATCHDOG=1")
         due = schedule.due(now())
         if due:
-            report = check(due)
+            report, happened = check(due, happened), False
             say(report)
             schedule.done(report, now())
             continue
         # The clock may have been set meanwhile: so it never waits for longer than a minute.
         if watcher.wait(min(schedule.next_at() - now(), SIGN_OF_LIFE)):
             schedule.poked(now())
+            happened = True
     tell("STOPPING=1")

@@ -19,7 +19,7 @@ import pytest
 
 from hearthmail.ddns import daemon
 from hearthmail.ddns.report import Report
-from hearthmail.ddns.schedule import Schedule
+from hearthmail.ddns.schedule import Due, Schedule
 
 SOURCE = Path(daemon.__file__).parents[2]
 
@@ -48,10 +48,12 @@ class Script:
 
 def looks(script: Script) -> list[tuple[float, str]]:
     """Run the service over a script; give when it looked, and how."""
-    found = []
+    events = list(script.events)
+    found, told = [], []
 
-    def check(due: daemon.Due) -> Report:
+    def check(due: Due, happened: bool) -> Report:
         found.append((round(script.now - 1000.0, 3), str(due)))
+        told.append(happened)
         return Report()
 
     signs: list[tuple[float, str]] = []
@@ -67,6 +69,7 @@ def looks(script: Script) -> list[tuple[float, str]]:
     assert signs[-1][1] == "STOPPING=1"
     lives = [at for at, state in signs if state == "WATCHDOG=1"]
     assert max(after - before for before, after in itertools.pairwise(lives)) <= daemon.SIGN_OF_LIFE
+    assert any(told) == bool(events)
     return found
 
 
