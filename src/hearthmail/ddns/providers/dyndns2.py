@@ -92,7 +92,6 @@ SERVICES: dict[str, Service] = {
         "Strato",
         "https://dyndns.strato.com/nic/update",
         "https://www.strato.de/faq/domains/so-einfach-richten-sie-dyndns-fuer-ihre-domains-ein/",
-        login="host",
     ),
     "inwx": Service(
         "INWX",
@@ -103,7 +102,7 @@ SERVICES: dict[str, Service] = {
     ),
     "ovh": Service(
         "OVH DynHost",
-        "https://www.ovh.com/nic/update",
+        "https://dns.eu.ovhapis.com/nic/update",
         "https://docs.ovh.com/gb/en/domains/hosting_dynhost/",
         apart=True,
         extra={"system": "dyndns"},
@@ -446,7 +445,7 @@ SPEC = ProviderSpec(
         ),
         Option(
             "username",
-            "The user name. deSEC, Hurricane Electric and Strato take the hostname, which is the default there.",
+            "The user name. deSEC and Hurricane Electric take the hostname, which is the default there.",
             "{{ vault_dyndns_username }}",
             required=False,
             default="",
