@@ -249,7 +249,7 @@ class Control(BaseHTTPRequestHandler):
 
 
 def make_nic(site: Mapping[str, Any]) -> Nic:
-    """Make the service from {"accounts": {user: {"password", "hosts"}}, "powerdns": {"host", "port", "api_key", "zones"}}."""
+    """Make the service from {"accounts": {user: {"password", "hosts"}}, "powerdns": the arguments of PowerDns}."""
     powerdns = site.get("powerdns")
     return Nic(site["accounts"], PowerDns(**powerdns) if powerdns else Memory())
 

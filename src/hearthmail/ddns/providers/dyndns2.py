@@ -64,9 +64,9 @@ class Service:
     login: Literal["account", "host"] = "account"
 
 
-# "easyDNS" and others name what they take on these pages; what is not written there is not used.
+# What is not written on the page of a service is not used. The empty name is any service with a `url` of its own.
 SERVICES: dict[str, Service] = {
-    "": Service("any other", "", "https://help.dyn.com/perform-update/", hosts=MAX_HOSTS, mx=True, backmx="flag"),
+    "": Service("the service", "", "https://help.dyn.com/perform-update/", hosts=MAX_HOSTS, mx=True, backmx="flag"),
     "noip": Service(
         "No-IP",
         "https://dynupdate.no-ip.com/nic/update",

@@ -241,13 +241,14 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, requests.Timeout):
             return f"no answer within {self.timeout:g} s"
-        inner = error
-        while (below := getattr(inner, "reason", None) or next(iter(inner.args), None)) and isinstance(
-            below, BaseException
-        ):
-            inner = below
-        text = re.sub(r"^<[^>]*>: ", "", str(inner.args[-1] if inner.args else inner))
-        return f"{type(error).__name__}: {quoted(text, self._secrets)}"
+        # requests and urllib3 wrap what happened in layers of their own, whose texts hold the address.
+        below: list[BaseException] = [error]
+        for layer in below:
+            inner = (getattr(layer, "reason", None), *layer.args, layer.__cause__, layer.__context__)
+            below += [one for one in inner if isinstance(one, BaseException) and one not in below]
+        system = [one for one in below if isinstance(one, OSError) and one.strerror]
+        text = str(getattr(system[-1], "verify_message", "") or system[-1].strerror) if system else ""
+        return f"{type(error).__name__} {quoted(text, self._secrets)}".strip()
 
     @property
     def _secrets(self) -> tuple[str, ...]:
