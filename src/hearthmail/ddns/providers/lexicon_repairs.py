@@ -2,7 +2,7 @@
 
 Each repair is a class over the module's own, because the module
 
-- gehirn: deletes the whole RRset when it does not find a value in it, deletes only first values by identifier, and
+- gehirn: lists only the records that equal the last one; deletes the whole RRset when it does not find a value in it, deletes only first values by identifier, and
   cannot list a zone with a type that it does not know;
 - valuedomain: drops every line with a value of several words (MX, SPF) when it reads, and writes the rest back as
   the whole zone; sets one TTL for all records of the zone; has MX preferences behind the name;
@@ -71,6 +71,13 @@ def gehirn(base: Base) -> Base:
         def _get_records(self, identifier: Any = None, rtype: Any = None, name: Any = None) -> list[Any]:
             known = _globals(base)["BUILD_FORMATS"]
             return [one for one in super()._get_records(identifier, rtype, name) if one["type"] in known]
+
+        def list_records(self, rtype: Any = None, name: Any = None, content: Any = None) -> list[dict[str, Any]]:
+            return [
+                {"type": one["type"], "name": one["name"], "ttl": one["ttl"], "content": told, "id": ""}
+                for one in self._get_records()
+                for told in (self._build_content(one["type"], value) for value in one["records"])
+            ]
 
         def replace_rrset(self, rtype: str, name: str, ttl: int, contents: list[str]) -> None:
             full = self._full_name(name) if name else f"{self.domain}."
@@ -151,10 +158,9 @@ def namecheap(base: Base) -> Base:
 
     class Namecheap(base):  # type: ignore[misc]
         def _suffix(self) -> dict[str, str]:
-            import tldextract
-
-            parts = tldextract.extract(self.domain)
-            return {"SLD": parts.domain, "TLD": parts.suffix}
+            # The zone is the registered domain: its first label is the "second level domain", the rest the TLD.
+            label, _, rest = self.domain.partition(".")
+            return {"SLD": label, "TLD": rest}
 
         def _hosts(self) -> tuple[list[dict[str, str]], str]:
             answer = self.client.call("namecheap.domains.dns.getHosts", self._suffix())
