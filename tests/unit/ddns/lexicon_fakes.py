@@ -144,9 +144,10 @@ class Dynu(Fake):
         return {"id": row.id, "recordType": row.type, "hostname": row.fqdn, "ttl": row.ttl, "content": line}
 
 
-class Gehirn(Fake):
-    FIELDS = {"A": "address", "AAAA": "address", "CNAME": "cname", "TXT": "data", "NS": "nsdname", "MX": "exchange"}
+GEHIRN = {"A": "address", "AAAA": "address", "CNAME": "cname", "TXT": "data", "NS": "nsdname", "MX": "exchange"}
 
+
+class Gehirn(Fake):
     def handle(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
         path = path.removeprefix("/dns/v1/zones")
         if not path:
@@ -158,10 +159,7 @@ class Gehirn(Fake):
         assert identifier or (name, kind) not in self.values
         self.rows = [row for row in self.rows if (row.type, row.name) != (kind, name)]
         for one in body["records"] if method != "DELETE" else ():
-            if kind == "SRV":
-                value = f"{one['weight']} {one['port']} {one['target']}"
-            else:
-                value = one[self.FIELDS[kind]]
+            value = f"{one['weight']} {one['port']} {one['target']}" if kind == "SRV" else one[GEHIRN[kind]]
             self.add(Row(kind, name, value, int(one.get("prio", 0)), int(body["ttl"])))
         self.wrote()
         return {}
@@ -188,7 +186,7 @@ class Gehirn(Fake):
             weight, port, target = row.value.split()
             return {"prio": row.prio, "weight": int(weight), "port": int(port), "target": target}
         # Numbers as numbers, as JSON has them: lexicon compares them with texts.
-        return {self.FIELDS.get(row.type, "x"): row.value} | ({"prio": row.prio} if row.type == "MX" else {})
+        return {GEHIRN.get(row.type, "x"): row.value} | ({"prio": row.prio} if row.type == "MX" else {})
 
 
 class ValueDomain(Fake):

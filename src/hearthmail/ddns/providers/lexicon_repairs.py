@@ -2,8 +2,8 @@
 
 Each repair is a class over the module's own, because the module
 
-- gehirn: lists only the records that equal the last one; deletes the whole RRset when it does not find a value in it, deletes only first values by identifier, and
-  cannot list a zone with a type that it does not know;
+- gehirn: lists only the records that equal the last one; deletes the whole RRset when it does not find a value in
+  it, deletes only first values by identifier, and cannot list a zone with a type that it does not know;
 - valuedomain: drops every line with a value of several words (MX, SPF) when it reads, and writes the rest back as
   the whole zone; sets one TTL for all records of the zone; has MX preferences behind the name;
 - namecheap: replaces all records at once and leaves out how the domain's mail works (`EmailType`);
