@@ -59,16 +59,19 @@ def _secret(name: str, meaning: str) -> Option:
     return Option(name, meaning, f"{{{{ vault_dns_{name.removeprefix('auth_')} }}}}", secret=True)
 
 
-def _types_of(options: Mapping[str, Any]) -> frozenset[str]:
+def _words(options: Mapping[str, Any]) -> set[str]:
     given = options.get("types") or USUAL
-    names = given.replace(",", " ").split() if isinstance(given, str) else given
-    return frozenset(str(one).upper() for one in names) & ALL_TYPES
+    return {str(one).upper() for one in (given.replace(",", " ").split() if isinstance(given, str) else given)}
+
+
+def _types_of(options: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(_words(options)) & ALL_TYPES
 
 
 def _make_any(name: str, options: Mapping[str, Any]) -> Any:
     module = str(options["module"])
-    unknown = {str(one).upper() for one in options.get("types") or ()} - ALL_TYPES
-    if not isinstance(options.get("types"), str) and unknown:
+    unknown = _words(options) - ALL_TYPES
+    if unknown:
         raise ConfigError(
             f"dns_providers.{name}.types holds {', '.join(sorted(unknown))}.",
             f"It takes {', '.join(sorted(ALL_TYPES))}.",
@@ -85,9 +88,9 @@ ANY = ProviderSpec(
         Option(
             "types",
             "The types of records that it can hold.",
-            "[A, AAAA, CNAME, MX, TXT]",
+            "A, AAAA, CNAME, MX, TXT",
             required=False,
-            default=sorted(USUAL),
+            default=", ".join(sorted(USUAL)),
         ),
         Option(
             "mx_priority",
