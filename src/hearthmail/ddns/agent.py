@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hearthmail.ddns import address, authoritative, limits, outages, publish, state, text
+from hearthmail.ddns import address, authoritative, limits, outages, publish, state, stops, text
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
-from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError
+from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import (
@@ -237,6 +237,8 @@ class Agent:
                 so_far.lagging = wrong
                 if zone not in told:
                     report.zones.append(so_far)
+        if not report.errors and not any(zone.error or zone.lagging for zone in report.zones):
+            remembered.unchanged.clear()
 
     def _ask_servers(self, zone: str, ours: list[RRset], unwanted: Mapping[Key, frozenset[str]]) -> list[str]:
         """What the authoritative servers of a zone answer otherwise than they should."""
@@ -247,7 +249,7 @@ class Agent:
         view = authoritative.observe(servers, [one.key for one in ours] + list(unwanted), self.question)
         if not view.answers:
             raise DnsError(f"None of the name servers of {zone} answers ({', '.join(servers)}).", "It is tried again.")
-        return authoritative.differences(view, ours, unwanted, exact_ttl=provider.type != "none")
+        return authoritative.differences(view, ours, unwanted, exact_ttl=SPECS[provider.type].keeps_ttl)
 
     def _adopt_what_matches(
         self, report: Report, remembered: State, desired: list[RRset], keep: Collection[Key]
@@ -317,6 +319,10 @@ class Agent:
                 error = AgentError(outage.problem, outage.way_out)
                 report.zones.append(ZoneReport(zone, provider.name, error=error))
                 continue
+            held_back = stops.held_back(remembered, zone, provider, self.now()) if write else None
+            if held_back:
+                report.zones.append(ZoneReport(zone, provider.name, error=held_back))
+                continue
             jobs.append(
                 publish.Job(
                     zone=zone,
@@ -326,6 +332,7 @@ class Agent:
                     keep=frozenset(keep),
                     adopt=adopt is not None and (not adopt or zone in adopt),
                     pending=remembered.pending_in(zone),
+                    unchanged=stops.settled(remembered, provider, self.now()),
                 )
             )
         tried: set[str] = set()
@@ -336,6 +343,7 @@ class Agent:
         for done in finished:
             outcome = done.merge or Merge()
             provider = self.config.domains[done.zone]
+            stops.record(remembered, provider, done, self.now())
             zone_report = ZoneReport(
                 done.zone,
                 provider.name,
@@ -416,7 +424,9 @@ class Agent:
         failed: dict[str, AgentError | None] = {}
         for done in finished:
             name = self.config.domains[done.zone].name
-            failed[name] = failed.get(name) or done.error
+            # Who says for how long nothing must be sent is not asked after a pause of our own: `stops` sees to that.
+            if not isinstance(done.error, (StopError, WaitError)):
+                failed[name] = failed.get(name) or done.error
         for name, error in failed.items():
             before = remembered.outages.pop(name, None)
             if error:
