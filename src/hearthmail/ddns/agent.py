@@ -79,6 +79,22 @@ class Agent:
             raise AddressError(found.ipv4_problem, "Nothing is written before an address is known.")
         return desired_records(self.config, self.fragments(), found.ipv4, found.ipv6), keep
 
+    def records(self) -> tuple[dict[str, list[RRset]], list[str]]:
+        """Every domain's records as they should be, and what there is to say about them. Nothing is written.
+
+        When no address is known, those of the box's name are missing, and that is said.
+        """
+        remembered = state.load(self.state_path) or State()
+        found = self.find(remembered, probe=False)
+        notes = [f"No A record: {found.ipv4_problem}"] if not found.ipv4 else []
+        notes += [f"No AAAA record: {found.ipv6_problem}"] if not found.ipv6 and found.ipv6_problem else []
+        try:
+            desired, _keep = self.wanted(found, remembered)
+        except AddressError:
+            desired = desired_records(self.config, self.fragments(), None, None)
+        zones = {zone: [one for one in desired if one.key.zone == zone] for zone in self.config.domains}
+        return zones, notes
+
     # The runs -------------------------------------------------------------------------------------------------
 
     def plan(self, quick: bool = False, adopt: Collection[str] | None = None) -> Report:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from hearthmail.ddns import config as configuration
+from hearthmail.ddns import printing, text
 from hearthmail.ddns import state as memory
-from hearthmail.ddns import text
 from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.report import ERROR, OK, Report
@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     command("check", "what the timer runs: follow the address, heal what we put in place")
     command("status", "what is published, and what is not and why; asks nobody")
     command("address", "find the public address")
+    records = command("records", "print the records as they should be, to enter them by hand; nothing is written")
+    records.add_argument("--table", action="store_true", help="as a table to type in; else as a zone file")
+    records.add_argument("--domain", action="append", default=[], help="only of this domain (repeat it for more)")
     return parser
 
 
@@ -64,17 +67,40 @@ def _run(arguments: argparse.Namespace) -> Report:
     if arguments.command == "apply":
         return agent.apply()
     if arguments.command == "adopt":
-        unknown = set(arguments.domain) - set(config.domains)
-        if unknown:
-            raise AgentError(
-                f"Not a domain of this box: {', '.join(sorted(unknown))}.",
-                f"It has {', '.join(config.domains)}.",
-            )
+        _known(arguments.domain, config)
         return agent.apply(adopt=arguments.domain)
     if arguments.command == "check":
         return agent.check()
     remembered = memory.load(arguments.state) or memory.State()
     return Report(found=agent.find(remembered, probe=False))
+
+
+def _known(domains: list[str], config: configuration.Config) -> None:
+    unknown = set(domains) - set(config.domains)
+    if unknown:
+        raise AgentError(
+            f"Not a domain of this box: {', '.join(sorted(unknown))}.",
+            f"It has {', '.join(config.domains)}.",
+        )
+
+
+def _print_records(arguments: argparse.Namespace) -> int:
+    config = configuration.load(arguments.config)
+    _known(arguments.domain, config)
+    zones, notes = Agent(config, arguments.records, arguments.state).records()
+    zones = {zone: rrsets for zone, rrsets in zones.items() if not arguments.domain or zone in arguments.domain}
+    if arguments.json:
+        print(
+            json.dumps({"notes": notes, "zones": {zone: printing.rows(one) for zone, one in zones.items()}}, indent=1)
+        )
+        return OK
+    # In a zone file a comment begins with a semicolon.
+    mark = "" if arguments.table else "; "
+    as_text = printing.table if arguments.table else printing.zone_file
+    print("\n".join(as_text(zone, rrsets) for zone, rrsets in zones.items()), end="")
+    for line in [*notes, *(printing.HINTS if arguments.table else ())]:
+        print(f"{mark}{line}")
+    return OK
 
 
 def _print_status(arguments: argparse.Namespace) -> int:
@@ -104,6 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.command == "status":
         return _print_status(arguments)
     try:
+        if arguments.command == "records":
+            return _print_records(arguments)
         report = _run(arguments)
     except AgentError as error:
         report = Report(errors=[error])
