@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hearthmail.ddns import address, authoritative, publish, state, text
+from hearthmail.ddns import address, authoritative, challenge, publish, rollover, state, text
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
 from hearthmail.ddns.errors import AddressError, AgentError, DnsError
 from hearthmail.ddns.merge import Change, Merge, merge
@@ -68,16 +69,23 @@ class Agent:
         values = remembered.owned_in(key.zone).get(key)
         return min(values) if values else None
 
-    def wanted(self, found: address.Found, remembered: State) -> tuple[list[RRset], set[Key]]:
+    def wanted(self, found: address.Found, remembered: State, begin: bool = True) -> tuple[list[RRset], set[Key]]:
         """Our records, and the places that stay as they are because nothing is known about them.
 
+        :param begin: whether keys' records that are missing in the fragments were given up on purpose: see `rollover`.
         :raises AddressError: when no address is known at all: mail records without one lead nowhere.
         """
         key4, _key6 = address_keys(self.config)
         keep = set() if found.ipv4 else {key4}
         if not found.ipv4 and not found.ipv6 and not remembered.owns(key4):
             raise AddressError(found.ipv4_problem, "Nothing is written before an address is known.")
-        return desired_records(self.config, self.fragments(), found.ipv4, found.ipv6), keep
+        asked_for = [*self.fragments(), *challenge.records(remembered.challenges, self.config)]
+        desired = desired_records(self.config, asked_for, found.ipv4, found.ipv6)
+        owned = {key: values for zone in self.config.domains for key, values in remembered.owned_in(zone).items()}
+        held = rollover.hold(desired, owned, remembered.retiring, remembered.shown_ttls, self.now(), begin)
+        remembered.retiring = held.retiring
+        remembered.shown_ttls = rollover.shown_ttls(remembered.shown_ttls, held.desired, owned, held.retiring)
+        return held.desired, keep | held.keep
 
     def records(self) -> tuple[dict[str, list[RRset]], list[str]]:
         """Every domain's records as they should be, and what there is to say about them. Nothing is written.
@@ -120,6 +128,7 @@ class Agent:
         """
         with state.lock(self.state_path):
             remembered = state.load(self.state_path) or State()
+            remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
             report.found = found = self.find(remembered, probe=True, at_once=True)
             self._remember_address(remembered, found)
@@ -132,6 +141,7 @@ class Agent:
                 remembered.published = fingerprint(self.config, self.fragments())
                 remembered.last_adoption = state.LastLook()
             self._remember_outcome(remembered, report, "")
+            self.watch(remembered)
             state.save(remembered, self.state_path)
         return report
 
@@ -144,6 +154,7 @@ class Agent:
         """
         with state.lock(self.state_path):
             remembered = state.load(self.state_path) or State()
+            remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
             found = self.find(remembered, probe=remembered.published is not None)
             report.found = found
@@ -152,13 +163,14 @@ class Agent:
                 report.notes.append(found.ipv4_problem)
             self._remember_address(remembered, found)
             try:
-                desired, keep = self.wanted(found, remembered)
+                desired, keep = self.wanted(found, remembered, begin=False)
                 if remembered.published is None:
                     self._adopt_what_matches(report, remembered, desired, keep)
                 if remembered.published is not None or remembered.owned:
                     self._heal(report, remembered, found, desired, keep)
             except AgentError as error:
                 report.errors.append(error)
+            self.watch(remembered)
             state.save(remembered, self.state_path)
         return report
 
@@ -172,7 +184,9 @@ class Agent:
         desired = [rrset for rrset in desired if rrset.key in own_address or remembered.owns(rrset.key)]
         asked_for = {rrset.key for rrset in desired} | {key6}
         for zone in self.config.domains:
-            keep |= {key for key in remembered.owned_in(zone) if key not in asked_for}
+            owned = remembered.owned_in(zone)
+            passed = rollover.over(owned, remembered.retiring, self.now()) | set(filter(challenge.is_challenge, owned))
+            keep |= {key for key in owned if key not in asked_for | passed}
         seen = []
         for zone in self.config.domains:
             ours = [rrset for rrset in desired if rrset.key.zone == zone and rrset.key not in keep]
@@ -295,6 +309,8 @@ class Agent:
                 ours_now |= {key: before[key] for key in pending if key in before}
                 remembered.set_owned(done.zone, ours_now)
             if done.written:
+                written = [(change.before, change.after) for change in outcome.changes]
+                remembered.seen_since = rollover.forget(remembered.seen_since, written)
                 remembered.last_write = self.now()
                 blocked = {conflict.key for conflict in outcome.conflicts} | set(keep)
                 ours = tuple(one for one in desired if one.key.zone == done.zone and one.key not in blocked)
@@ -338,6 +354,19 @@ class Agent:
             if rrset.key in {conflict.key for conflict in outcome.conflicts}
         ]
         return report
+
+    def watch(self, remembered: State) -> None:
+        """Remember since when the servers answer the keys' records: see `rollover`. Nobody is asked without any."""
+        for zone, provider in self.config.domains.items():
+            owned = remembered.owned_in(zone)
+            ours = [RRset(key, 0, values) for key, values in owned.items() if rollover.rolls(key)]
+            if not ours:
+                continue
+            # Servers that cannot be found prove nothing; the comparison has told so already.
+            with contextlib.suppress(DnsError):
+                rollover.observe(
+                    remembered, self.find_servers(zone, provider.nameservers), ours, self.question, self.now()
+                )
 
     # Memory ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The command `hearth-ddns`.
 
-Exit codes: 0 all is right, 1 an error, 2 changes are planned (`plan`), 3 a record of others is in the way.
+Exit codes: 0 all is right, 1 an error, 2 changes are planned (`plan`), 3 a record of others is in the way,
+4 not yet (`ready`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import logging
 import sys
 from pathlib import Path
 
+from hearthmail.ddns import challenge, printing, text
 from hearthmail.ddns import config as configuration
-from hearthmail.ddns import printing, text
+from hearthmail.ddns import ready as readiness
 from hearthmail.ddns import state as memory
 from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.errors import AgentError
-from hearthmail.ddns.report import ERROR, OK, Report
+from hearthmail.ddns.report import ERROR, NOT_YET, OK, Report
 from hearthmail.onefile import forget_old_builds
 
 
@@ -24,7 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hearth-ddns",
         description="Keeps the zone's address and mail records right, and touches nothing else in it.",
-        epilog="Exit codes: 0 all is right, 1 error, 2 changes planned, 3 a record of others is in the way.",
+        epilog="Exit codes: 0 all is right, 1 error, 2 changes planned, 3 a record of others is in the way, "
+        "4 not yet (ready).",
     )
     parser.add_argument("--config", type=Path, default=configuration.CONFIG_PATH, help="default: %(default)s")
     parser.add_argument("--records", type=Path, default=configuration.FRAGMENTS_PATH, help="default: %(default)s")
@@ -55,6 +58,23 @@ def _parser() -> argparse.ArgumentParser:
     records = command("records", "print the records as they should be, to enter them by hand; nothing is written")
     records.add_argument("--table", action="store_true", help="as a table to type in; else as a zone file")
     records.add_argument("--domain", action="append", default=[], help="only of this domain (repeat it for more)")
+    ready = command("ready", "may a new key be used? 0: its record was seen for two TTLs by all servers; 4: not yet")
+    ready.add_argument("name", help="the record's full name, such as _25._tcp.mail.example.org")
+    ready.add_argument("type", help="TLSA or TXT")
+    ready.add_argument("value", nargs="?", help="the value as in the fragment; default: all that it asks for there")
+    ready.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait for it; default: %(default)s")
+    challenges = command("challenge", "add or remove the records by which a certificate authority knows us")
+    challenges.add_argument("action", choices=["add", "remove"])
+    challenges.add_argument(
+        "pairs", nargs="+", metavar="domain token", help="a name and its token, as often as needed: one write a zone"
+    )
+    challenges.add_argument(
+        "--wait",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="how long to wait until all servers answer what was added; default: %(default)s",
+    )
     return parser
 
 
@@ -71,6 +91,11 @@ def _run(arguments: argparse.Namespace) -> Report:
         return agent.apply(adopt=arguments.domain)
     if arguments.command == "check":
         return agent.check()
+    if arguments.command == "challenge":
+        asked = challenge.parse(arguments.pairs, config)
+        return (
+            challenge.add(agent, asked, arguments.wait) if arguments.action == "add" else challenge.remove(agent, asked)
+        )
     remembered = memory.load(arguments.state) or memory.State()
     return Report(found=agent.find(remembered, probe=False))
 
@@ -103,6 +128,16 @@ def _print_records(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _print_ready(arguments: argparse.Namespace) -> int:
+    config = configuration.load(arguments.config)
+    agent = Agent(config, arguments.records, arguments.state)
+    key = readiness.place_of(agent, arguments.name, arguments.type)
+    found = readiness.wait(agent, key, arguments.value, arguments.wait)
+    said = {"ready": found.ready, "at": found.at, "text": found.text()}
+    print(json.dumps(said, indent=1) if arguments.json else found.text())
+    return OK if found.ready else NOT_YET
+
+
 def _print_status(arguments: argparse.Namespace) -> int:
     status = text.status(memory.load(arguments.state))
     print(json.dumps(status, indent=1) if arguments.json else "\n".join(text.status_lines(status)))
@@ -132,6 +167,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "records":
             return _print_records(arguments)
+        if arguments.command == "ready":
+            return _print_ready(arguments)
         report = _run(arguments)
     except AgentError as error:
         report = Report(errors=[error])

@@ -55,6 +55,10 @@ class State:
     :param published: fingerprint of the records that the last full `apply` put in place; None: never done, or lost.
     :param owned: our values by "zone|name|type".
     :param last_adoption: the last comparison without a state.
+    :param challenges: values of `_acme-challenge` by full name, and the Unix time at which each was added.
+    :param seen_since: since when every server answers a value, in Unix time, by "zone|name|type|value".
+    :param retiring: until when a value that is no longer asked for stays, in Unix time, likewise.
+    :param shown_ttls: the largest TTL that others may have seen, in seconds, by "zone|name|type".
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
     """
 
@@ -70,6 +74,10 @@ class State:
     last_write: float = 0.0
     last_look: LastLook = field(default_factory=LastLook)
     last_adoption: LastLook = field(default_factory=LastLook)
+    challenges: dict[str, dict[str, float]] = field(default_factory=dict)
+    seen_since: dict[str, float] = field(default_factory=dict)
+    retiring: dict[str, float] = field(default_factory=dict)
+    shown_ttls: dict[str, int] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
         """Our values in one zone."""
@@ -101,6 +109,13 @@ def parse(text: str) -> State:
     for place, values in state.owned.items():
         if place.count("|") != 2 or not all(isinstance(value, str) for value in values):
             raise ValueError(f"malformed entry {place}")
+    numbers = {**state.seen_since, **state.retiring, **state.shown_ttls}
+    for times in state.challenges.values():
+        numbers.update(times)
+    if not all(isinstance(number, int | float) for number in numbers.values()):
+        raise ValueError("malformed time")
+    if not all(mark.count("|") >= 3 for mark in (*state.seen_since, *state.retiring)):
+        raise ValueError("malformed value with a time")
     return state
 
 
