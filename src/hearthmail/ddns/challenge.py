@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hearthmail.ddns import authoritative, publish, state
@@ -189,7 +190,9 @@ def _write(agent: Agent, remembered: State, places: Iterable[Key]) -> Report:
         report.zones.append(zone_report)
         if done.merge is None:
             continue
-        zone_report.changes, zone_report.conflicts = done.merge.changes, done.merge.conflicts
+        zone_report.changes = done.merge.changes
+        # To adopt would be to cut the delegation off: the text must not offer it.
+        zone_report.conflicts = [replace(conflict, adoptable=False) for conflict in done.merge.conflicts]
         report.errors += [_delegated(conflict) for conflict in done.merge.conflicts]
         if done.written or not done.merge.changes:
             remembered.set_owned(done.zone, {**_others(remembered, done.zone, keys), **done.merge.owned})
