@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,20 @@ def test_the_command(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPat
     assert world.zone == {}
     assert cli.main([*files, "ready", "_25._tcp.mail.hearth.example", "TLSA", "3 1 1 " + "ab" * 32]) == 4
     assert "Not ready" in capsys.readouterr().out
+
+
+def test_it_waits_for_another_run(world: World) -> None:
+    """The daemon, the timer, a second certbot: one after the other, and nothing of either is lost."""
+    path = world.path / "ddns.json"
+    with ThreadPoolExecutor() as pool:
+        with state.lock(path):
+            remembered = state.State(published="by the other run")
+            running = pool.submit(add, world, "mail.hearth.example", "token")
+            with pytest.raises(TimeoutError):
+                running.result(timeout=0.3)
+            assert world.writes == 0
+            state.save(remembered, path)
+        assert running.result(timeout=20).exit_code == OK
+    assert world.state is not None
+    assert world.state.published == "by the other run"
+    assert world.state.owns(MAIL)
