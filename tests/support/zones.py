@@ -6,13 +6,14 @@ How many are tried: `HEARTH_EXAMPLES` in the environment, or the test's own numb
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import strategies as st
 
-from hearthmail.ddns.merge import Change
+from hearthmail.ddns.merge import Change, version_tag
 from hearthmail.ddns.records import Key, RRset, rdata_text
 from tests.support.sites import rsa_key, spki
 
@@ -67,7 +68,6 @@ VALUES: Mapping[str, list[str]] = {
     "TLSA": [f"3 1 1 {spki('now')}", f"3 1 1 {spki('anothers')}", f"2 0 1 {spki('anchor')}"],
     "NS": ["ns1.other.example.", "ns2.other.example."],
 }
-TYPES = ["A", "AAAA", "MX", "TXT", "TXT", "CAA", "SRV", "TLSA"]
 TTLS = [1, 30, 60, 61, 299, 300, 900, 3600, 7207, 86400, 604800]
 
 
@@ -84,51 +84,63 @@ class ForeignZone:
     disabled: dict[Key, frozenset[str]] = field(default_factory=dict)
 
 
-@st.composite
-def foreign_zones(draw: st.DrawFn, zone: str) -> ForeignZone:
+def _pool(zone: str, names: Iterable[str], types: Iterable[str], each: int) -> list[RRset]:
+    """RRsets to choose from, the same in every run: one choice is one RRset, which is quick to draw and to shrink."""
+    chance = random.Random(f"{zone} {names}")
+    found = []
+    for name in names:
+        for rdtype in types:
+            if rdtype == "CNAME" and not name:
+                continue
+            for _ in range(each):
+                most = 1 if rdtype == "CNAME" else min(4, len(VALUES[rdtype]))
+                values = chance.sample(VALUES[rdtype], chance.randint(1, most))
+                found.append(
+                    RRset(
+                        Key(zone, name, rdtype), chance.choice(TTLS), frozenset(one.format(zone=zone) for one in values)
+                    )
+                )
+    return found
+
+
+def foreign_zones(zone: str) -> st.SearchStrategy[ForeignZone]:
     """Any zone that a server would load: a CNAME stands alone, the apex holds no CNAME, no NS but at cuts."""
+    types = ("A", "AAAA", "MX", "TXT", "CAA", "SRV", "TLSA", "CNAME")
+    others = st.sampled_from(_pool(zone, PLAIN_NAMES + LIKE_OURS, types, 2))
+    # In our places fewer, or nearly every run would stop at once.
+    at_ours = st.sampled_from(_pool(zone, OURS, types, 3) + _pool(zone, [""] * 8, ["TXT", "CAA"], 3))
+    cuts = st.sampled_from(_pool(zone, CUTS, ["NS"], 2))
+    asleep = st.sampled_from(_pool(zone, ["", "mail", "www", "_dmarc", "off"], ["A", "TXT"], 6))
+    return st.builds(
+        lambda *parts: _loadable(zone, *parts),
+        st.lists(others, max_size=6),
+        st.lists(at_ours, max_size=3),
+        st.lists(cuts, max_size=1),
+        st.lists(asleep, max_size=1),
+    )
 
-    def values(rdtype: str, most: int = 4) -> frozenset[str]:
-        drawn = draw(st.sets(st.sampled_from(VALUES[rdtype]), min_size=1, max_size=most))
-        return frozenset(value.format(zone=zone) for value in drawn)
 
-    def rrset(name: str, rdtype: str, most: int = 4) -> RRset:
-        return RRset(Key(zone, name, rdtype), draw(st.sampled_from(TTLS)), values(rdtype, most))
+def _loadable(
+    zone: str, others: list[RRset], at_ours: list[RRset], cuts: list[RRset], asleep: list[RRset]
+) -> ForeignZone:
+    """Drop what cannot stand beside the rest."""
+    below = {name.key.name for name in cuts}
+
+    def is_cut(name: str) -> bool:
+        return any(f".{name}".endswith(f".{cut}") for cut in below)
 
     found: dict[Key, RRset] = {}
-    # Others' names in any case; ours in three of four zones at most, or nearly every run would stop at once.
-    names = set(draw(st.lists(st.sampled_from(PLAIN_NAMES + LIKE_OURS), max_size=6, unique=True)))
-    names |= set(draw(st.lists(st.sampled_from(OURS), max_size=3, unique=True)))
-    for name in sorted(names):
-        if name and draw(st.integers(0, 4)) == 0:
-            one = rrset(name, "CNAME", 1)
-            found[one.key] = one
-            continue
-        types = draw(
-            st.lists(st.sampled_from(["A", "AAAA", "MX", "TXT", "TXT", "CAA", "SRV", "TLSA"]), min_size=1, max_size=4)
-        )
-        for rdtype in sorted(set(types)):
-            one = rrset(name, rdtype)
-            found[one.key] = one
-    # A verification value at the apex is what nearly every zone has.
-    if draw(st.booleans()):
-        key = Key(zone, "", "TXT")
-        there = found.get(key, RRset(key, draw(st.sampled_from(TTLS)), frozenset()))
-        found[key] = RRset(key, there.ttl, there.values | {"google-site-verification=k7Qw2vXh9LmR4tBz"})
-    for name in draw(st.lists(st.sampled_from(CUTS), max_size=1)):
-        # Below a cut a server answers nothing of its own.
-        found = {key: one for key, one in found.items() if key.name != name and not key.name.endswith(f".{name}")}
-        one = rrset(name, "NS", 2)
-        found[one.key] = one
-    disabled: dict[Key, frozenset[str]] = {}
-    if draw(st.booleans()):
-        place = Key(
-            zone, draw(st.sampled_from(["", "mail", "www", "_dmarc", "off"])), draw(st.sampled_from(["A", "TXT"]))
-        )
-        alone = not any(key.name == place.name and key.type in ("CNAME", "NS") for key in found)
-        below = any(key.type == "NS" and f".{place.name}".endswith(f".{key.name}") for key in found)
-        left = values(place.type) - (found[place].values if place in found else frozenset())
-        if alone and not below and left:
+    for rrset in [*others, *at_ours]:
+        beside = {key.type for key in found if key.name == rrset.key.name}
+        alone = "CNAME" in beside or (rrset.key.type == "CNAME" and beside)
+        if not alone and not is_cut(rrset.key.name):
+            found[rrset.key] = rrset
+    found |= {cut.key: cut for cut in cuts}
+    disabled = {}
+    for rrset in asleep:
+        place = rrset.key
+        left = rrset.values - (found[place].values if place in found else frozenset())
+        if left and Key(zone, place.name, "CNAME") not in found and not is_cut(place.name):
             disabled[place] = left
     return ForeignZone(zone, found, disabled)
 
@@ -170,6 +182,33 @@ def strangers(before: Mapping[Key, RRset], after: Mapping[Key, RRset], ours: Ite
         right = was.ttl if was and (foreign or not want) else want.ttl if want else None
         if rrset.ttl != right and not (was and not foreign and rrset.ttl == was.ttl):
             found.append(f"{key} has the TTL {rrset.ttl}, not {right}")
+    return found
+
+
+def wrongly_taken(
+    before: Mapping[Key, RRset], after: Mapping[Key, RRset], ours: Iterable[RRset], blocked: Collection[Key]
+) -> list[str]:
+    """What `adopt` took away though it stands in no place of ours, in words.
+
+    :param blocked: places of ours that cannot be taken over.
+    """
+    wanted = {rrset.key: rrset for rrset in ours if rrset.key not in blocked}
+    names = {key.name for key in wanted}
+    aliases = {key.name for key in wanted if key.type == "CNAME"}
+    found = []
+    for key, rrset in before.items():
+        if (key.type == "CNAME" and key.name in names) or key.name in aliases:
+            continue  # a CNAME, theirs or ours, stands alone
+        stays = rrset.values
+        if key in wanted and key.type == "TXT":
+            tags = {version_tag(value) for value in wanted[key].values} - {None}
+            stays = frozenset(value for value in stays if version_tag(value) not in tags)
+        elif key in wanted and key.type != "CAA":
+            continue
+        if key not in wanted and after.get(key) != rrset:
+            found.append(f"{key} was changed")
+        elif stays and (key not in after or stays - after[key].values):
+            found.append(f"{key} has lost a value that was no rival")
     return found
 
 
