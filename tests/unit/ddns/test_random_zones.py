@@ -212,7 +212,7 @@ def test_the_zones_are_what_they_should_be() -> None:
     """A property of zones without conflicts, or with nothing else, would show little."""
     counts = {"free": 0, "conflict": 0, "cut": 0, "alias": 0, "disabled": 0, "wildcard": 0, "shared": 0}
 
-    @settings(max_examples=200, database=None)
+    @settings(max_examples=300, database=None, derandomize=True)
     @given(foreign=zones)
     def count(foreign: ForeignZone) -> None:
         outcome = merge(foreign.rrsets, OURS, {})
@@ -226,4 +226,4 @@ def test_the_zones_are_what_they_should_be() -> None:
         )
 
     count()
-    assert min(counts.values()) >= 10, counts
+    assert min(counts.values()) >= 20, counts
