@@ -15,6 +15,7 @@ LAST = [
     "test_bad_input",
     "test_check_mode",
     "test_agent_is_quiet",
+    "test_random_zones",
     "test_relay",
     "test_adopt",
     "test_address_change",

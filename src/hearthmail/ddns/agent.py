@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hearthmail.ddns import address, authoritative, limits, outages, publish, state, stops, text
+from hearthmail.ddns import address, authoritative, challenge, limits, outages, publish, rollover, state, stops, text
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
 from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, merge
@@ -78,16 +78,39 @@ class Agent:
         values = remembered.owned_in(key.zone).get(key)
         return min(values) if values else None
 
-    def wanted(self, found: address.Found, remembered: State) -> tuple[list[RRset], set[Key]]:
+    def wanted(self, found: address.Found, remembered: State, begin: bool = True) -> tuple[list[RRset], set[Key]]:
         """Our records, and the places that stay as they are because nothing is known about them.
 
+        :param begin: whether keys' records that are missing in the fragments were given up on purpose: see `rollover`.
         :raises AddressError: when no address is known at all: mail records without one lead nowhere.
         """
         key4, _key6 = address_keys(self.config)
         keep = set() if found.ipv4 else {key4}
         if not found.ipv4 and not found.ipv6 and not remembered.owns(key4):
             raise AddressError(found.ipv4_problem, "Nothing is written before an address is known.")
-        return desired_records(self.config, self.fragments(), found.ipv4, found.ipv6), keep
+        asked_for = [*self.fragments(), *challenge.records(remembered.challenges, self.config)]
+        desired = desired_records(self.config, asked_for, found.ipv4, found.ipv6)
+        owned = {key: values for zone in self.config.domains for key, values in remembered.owned_in(zone).items()}
+        held = rollover.hold(desired, owned, remembered.retiring, remembered.shown_ttls, self.now(), begin)
+        remembered.retiring = held.retiring
+        remembered.shown_ttls = rollover.shown_ttls(remembered.shown_ttls, held.desired, owned, held.retiring)
+        return held.desired, keep | held.keep
+
+    def records(self) -> tuple[dict[str, list[RRset]], list[str]]:
+        """Every domain's records as they should be, and what there is to say about them. Nothing is written.
+
+        When no address is known, those of the box's name are missing, and that is said.
+        """
+        remembered = state.load(self.state_path) or State()
+        found = self.find(remembered, probe=False)
+        notes = [f"No A record: {found.ipv4_problem}"] if not found.ipv4 else []
+        notes += [f"No AAAA record: {found.ipv6_problem}"] if not found.ipv6 and found.ipv6_problem else []
+        try:
+            desired, _keep = self.wanted(found, remembered)
+        except AddressError:
+            desired = desired_records(self.config, self.fragments(), None, None)
+        zones = {zone: [one for one in desired if one.key.zone == zone] for zone in self.config.domains}
+        return zones, notes
 
     # The runs -------------------------------------------------------------------------------------------------
 
@@ -114,6 +137,7 @@ class Agent:
         """
         with state.lock(self.state_path):
             remembered = self._recall()
+            remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
             report.found = found = self.find(remembered, probe=True, at_once=True)
             self._remember_address(remembered, found)
@@ -126,6 +150,7 @@ class Agent:
                 remembered.published = fingerprint(self.config, self.fragments())
                 remembered.last_adoption = state.LastLook()
             self._remember_outcome(remembered, report, self._sought(found))
+            self.watch(remembered)
             report.retry_at = self._retry_at(report, remembered)
             self._save(report, remembered)
         return report
@@ -143,6 +168,7 @@ class Agent:
         """
         with state.lock(self.state_path):
             remembered = self._recall()
+            remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
             found = self.find(remembered, probe=remembered.published is not None, at_once=at_once)
             report.found = found
@@ -151,7 +177,7 @@ class Agent:
             self._remember_address(remembered, found)
             looked = False
             try:
-                desired, keep = self.wanted(found, remembered)
+                desired, keep = self.wanted(found, remembered, begin=False)
                 if remembered.published is None and full:
                     self._adopt_what_matches(report, remembered, desired, keep)
                 if remembered.published is not None or remembered.owned:
@@ -163,6 +189,8 @@ class Agent:
                 self._tell_once(report, remembered, found)
             else:
                 report.repeated = remembered.last_look.exit_code
+            if full:
+                self.watch(remembered)
             report.notes += [new_problem] if new_problem else []
             report.retry_at = self._retry_at(report, remembered)
             self._save(report, remembered)
@@ -181,7 +209,9 @@ class Agent:
         desired = [rrset for rrset in desired if rrset.key in own_address or remembered.owns(rrset.key)]
         asked_for = {rrset.key for rrset in desired} | {key6}
         for zone in self.config.domains:
-            keep |= {key for key in remembered.owned_in(zone) if key not in asked_for}
+            owned = remembered.owned_in(zone)
+            passed = rollover.over(owned, remembered.retiring, self.now()) | set(filter(challenge.is_challenge, owned))
+            keep |= {key for key in owned if key not in asked_for | passed}
         zones = list(self.config.domains) if full else self._unsettled(remembered, desired, keep)
         if not full:
             # What was refused or failed with this address is the next whole look's affair.
@@ -363,6 +393,8 @@ class Agent:
                     # The zone was read: what of an earlier write has not arrived by now never will.
                     remembered.set_pending(done.zone, {})
             if done.written:
+                written = [(change.before, change.after) for change in outcome.changes]
+                remembered.seen_since = rollover.forget(remembered.seen_since, written)
                 remembered.last_write = self.now()
                 blocked = {conflict.key for conflict in outcome.conflicts} | set(keep)
                 ours = tuple(one for one in desired if one.key.zone == done.zone and one.key not in blocked)
@@ -470,6 +502,19 @@ class Agent:
             if rrset.key in {conflict.key for conflict in outcome.conflicts}
         ]
         return report
+
+    def watch(self, remembered: State) -> None:
+        """Remember since when the servers answer the keys' records: see `rollover`. Nobody is asked without any."""
+        for zone, provider in self.config.domains.items():
+            owned = remembered.owned_in(zone)
+            ours = [RRset(key, 0, values) for key, values in owned.items() if rollover.rolls(key)]
+            if not ours:
+                continue
+            # Servers that cannot be found prove nothing; the comparison has told so already.
+            with contextlib.suppress(DnsError):
+                rollover.observe(
+                    remembered, self.find_servers(zone, provider.nameservers), ours, self.question, self.now()
+                )
 
     # Memory ---------------------------------------------------------------------------------------------------
 

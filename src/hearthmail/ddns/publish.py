@@ -21,7 +21,7 @@ from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, arrived, merge
 from hearthmail.ddns.providers import SPECS
-from hearthmail.ddns.records import Key, RRset, canonical
+from hearthmail.ddns.records import Key, RRset, canonical, rdata_text
 
 # Seconds for all reading and writing of one run. Some providers' packages have no time-out of their own.
 HARD_LIMIT = 60
@@ -151,7 +151,7 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
         if new:
             made = Record.from_rrset(
                 existing,
-                Rrset(f"{key.fqdn}.", key.type, change.after.ttl, [_rdata(key.type, value) for value in new]),
+                Rrset(f"{key.fqdn}.", key.type, change.after.ttl, [rdata_text(key.type, value) for value in new]),
                 lenient=True,
                 source=provider,
             )
@@ -171,15 +171,6 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     plan = Plan(existing, desired, planned, True, update_pcent_threshold=1.0, delete_pcent_threshold=1.0)
     plan.raise_if_unsafe()
     return plan
-
-
-def _rdata(rdtype: str, value: str) -> str:
-    return f'"{value}"' if rdtype == "TXT" and len(value) <= 255 else _chunked(value) if rdtype == "TXT" else value
-
-
-def _chunked(value: str) -> str:
-    """A long TXT value in strings of at most 255 characters (RFC 1035 3.3.14)."""
-    return " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255))
 
 
 def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderError:

@@ -9,8 +9,8 @@ from hearthmail.ddns.address import Found
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.merge import Change, Conflict
 
-# Exit codes, the same for all commands.
-OK, ERROR, CHANGES, CONFLICT = 0, 1, 2, 3
+# Exit codes, the same for all commands. NOT_YET is the answer of `ready` alone.
+OK, ERROR, CHANGES, CONFLICT, NOT_YET = 0, 1, 2, 3, 4
 
 
 def clock_time(at: float) -> str:

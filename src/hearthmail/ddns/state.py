@@ -64,6 +64,10 @@ class State:
     :param outages: the providers that failed last time.
     :param told: what the last run said that asked anybody: the same is not said again.
     :param last_adoption: the last comparison without a state.
+    :param challenges: values of `_acme-challenge` by full name, and the Unix time at which each was added.
+    :param seen_since: since when every server answers a value, in Unix time, by "zone|name|type|value".
+    :param retiring: until when a value that is no longer asked for stays, in Unix time, likewise.
+    :param shown_ttls: the largest TTL that others may have seen, in seconds, by "zone|name|type".
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
     :param stopped: providers to which nothing is sent until their entry changes: see `hearthmail.ddns.stops`.
     :param waits: until when nothing is sent to a provider (`until`, in seconds of the Unix clock), and `why`.
@@ -90,6 +94,10 @@ class State:
     stopped: dict[str, dict[str, str]] = field(default_factory=dict)
     waits: dict[str, dict[str, Any]] = field(default_factory=dict)
     unchanged: dict[str, dict[str, float]] = field(default_factory=dict)
+    challenges: dict[str, dict[str, float]] = field(default_factory=dict)
+    seen_since: dict[str, float] = field(default_factory=dict)
+    retiring: dict[str, float] = field(default_factory=dict)
+    shown_ttls: dict[str, int] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
         """Our values in one zone."""
@@ -147,6 +155,13 @@ def parse(text: str) -> State:
     if not all(_is_time(at) for account in state.limits.values() for at in account.day):
         raise ValueError("malformed times of writes")
     _check_stops(state)
+    numbers = {**state.seen_since, **state.retiring, **state.shown_ttls}
+    for times in state.challenges.values():
+        numbers.update(times)
+    if not all(_is_time(number) for number in numbers.values()):
+        raise ValueError("malformed time")
+    if not all(mark.count("|") >= 3 for mark in (*state.seen_since, *state.retiring)):
+        raise ValueError("malformed value with a time")
     return state
 
 

@@ -51,7 +51,9 @@ def keep_exact(rrsets: list[dict[str, Any]], held: Mapping[tuple[str, str], list
         exact = {_plain(record["content"]): record["content"] for record in before if record not in disabled}
         for record in rrset["records"]:
             record["content"] = exact.get(_plain(record["content"]), record["content"])
-        rrset["records"] += disabled
+        # The server refuses a value that stands there twice: a disabled one that we need too is now enabled.
+        written = {_plain(record["content"]) for record in rrset["records"]}
+        rrset["records"] += [record for record in disabled if _plain(record["content"]) not in written]
 
 
 def make(name: str, options: Mapping[str, Any]) -> Any:
