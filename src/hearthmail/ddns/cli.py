@@ -184,9 +184,9 @@ def _known(domains: list[str], config: configuration.Config) -> None:
 
 
 def _print_records(arguments: argparse.Namespace) -> int:
-    config = configuration.load(arguments.config)
-    _known(arguments.domain, config)
-    zones, notes = Agent(config, arguments.records, arguments.state).records()
+    agent = _agent(arguments)
+    _known(arguments.domain, agent.config)
+    zones, notes = agent.records()
     zones = {zone: rrsets for zone, rrsets in zones.items() if not arguments.domain or zone in arguments.domain}
     if arguments.json:
         print(
@@ -203,8 +203,7 @@ def _print_records(arguments: argparse.Namespace) -> int:
 
 
 def _print_ready(arguments: argparse.Namespace) -> int:
-    config = configuration.load(arguments.config)
-    agent = Agent(config, arguments.records, arguments.state)
+    agent = _agent(arguments)
     key = readiness.place_of(agent, arguments.name, arguments.type)
     found = readiness.wait(agent, key, arguments.value, arguments.wait)
     said = {"ready": found.ready, "at": found.at, "text": found.text()}
