@@ -59,8 +59,8 @@ def fetch_libraries() -> Path:
                 check=True,
                 stdout=sys.stderr,
             )
-        # The commands of the libraries, and the lists that hold their hashes, name this machine's Python.
-        shutil.rmtree(target / "bin", ignore_errors=True)
+            # The commands of the libraries, and the lists that hold their hashes, name this machine's Python.
+            shutil.rmtree(target / "bin", ignore_errors=True)
         for record in target.glob("*.dist-info/RECORD"):
             record.unlink()
         target.rename(folder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hearthmail.ddns import address, authoritative, publish, state, text
+from hearthmail.ddns import address, authoritative, publish, shortfall, state, text
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
 from hearthmail.ddns.errors import AddressError, AgentError, DnsError
 from hearthmail.ddns.merge import Change, Merge, merge
@@ -48,8 +48,16 @@ class Agent:
     # What is asked for ----------------------------------------------------------------------------------------
 
     def fragments(self) -> list[RRset]:
-        """The records that the roles hand in."""
-        return read_fragments(self.fragments_path, self.config.domains, self.ahead)
+        """The records that the roles hand in, as far as their zone's provider can hold them.
+
+        The others count as never asked for: they are neither written nor looked for, and `shortfalls` tells of them.
+        """
+        return shortfall.split(read_fragments(self.fragments_path, self.config.domains, self.ahead), self.config)[0]
+
+    def shortfalls(self) -> dict[str, list[str]]:
+        """What each zone does without because of its provider, in words."""
+        handed_in = read_fragments(self.fragments_path, self.config.domains, self.ahead)
+        return shortfall.notes(shortfall.split(handed_in, self.config)[1], self.config)
 
     def find(self, remembered: State, probe: bool, at_once: bool = False) -> address.Found:
         """Look for the addresses."""
@@ -241,10 +249,14 @@ class Agent:
     ) -> None:
         """Do every zone's merge at its provider, and remember what is ours afterwards."""
         jobs, stale = [], {}
+        shortfalls = self.shortfalls()
+        remembered.shortfalls = [note for zone in shortfalls for note in shortfalls[zone]]
         for zone, provider in self.config.domains.items():
             ours = tuple(rrset for rrset in desired if rrset.key.zone == zone)
             stale[zone] = self._unwanted(remembered, zone, ours, keep)
             if not ours and not stale[zone]:
+                if shortfalls[zone]:
+                    report.zones.append(ZoneReport(zone, provider.name, notes=shortfalls[zone]))
                 continue
             if SPECS[provider.type].make is None:
                 report.zones.append(self._by_hand(zone, ours))
@@ -267,7 +279,7 @@ class Agent:
                 provider.name,
                 outcome.changes,
                 outcome.conflicts,
-                outcome.notes,
+                outcome.notes + shortfalls[done.zone],
                 done.written,
                 error=done.error,
             )

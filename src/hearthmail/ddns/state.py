@@ -55,6 +55,7 @@ class State:
     :param published: fingerprint of the records that the last full `apply` put in place; None: never done, or lost.
     :param owned: our values by "zone|name|type".
     :param last_adoption: the last comparison without a state.
+    :param shortfalls: what the providers cannot hold, in words.
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
     """
 
@@ -68,6 +69,7 @@ class State:
     ipv6_proof: Ipv6Proof = field(default_factory=Ipv6Proof)
     ipv6_gone_since: float = 0.0
     last_write: float = 0.0
+    shortfalls: list[str] = field(default_factory=list)
     last_look: LastLook = field(default_factory=LastLook)
     last_adoption: LastLook = field(default_factory=LastLook)
 

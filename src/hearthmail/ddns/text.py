@@ -157,6 +157,7 @@ def status(state: State | None) -> dict[str, Any]:
         "ipv6_problem": state.ipv6_problem,
         "owned": state.owned,
         "last_write": state.last_write,
+        "shortfalls": state.shortfalls,
         "last_exit": state.last_look.exit_code,
         "problems": problems,
     }
@@ -176,5 +177,6 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     for place, values in status["owned"].items():
         zone, name, rdtype = place.split("|")
         out += [f"  {f'{name}.{zone}' if name else zone} {rdtype} {value}" for value in values]
+    out += [f"note: {shortfall}" for shortfall in status["shortfalls"]]
     out += [f"! {problem}" for problem in status["problems"]]
     return out

@@ -140,6 +140,7 @@ DESEC = octo(
         page="https://desec.readthedocs.io/en/latest/dns/rrsets.html",
         options=(secret("token", "An API token, limited to the one domain by its policies."),),
         min_ttl=3600,
+        min_ttl_varies=True,
         daily_writes=300,
         scope="Token Management, a new token; then policies for it: none by default, write for the one domain "
         "(https://desec.readthedocs.io/en/latest/auth/tokens.html#token-scoping-policies).",

@@ -48,7 +48,8 @@ class ProviderSpec:
     :param options: the keys of an entry. Every type also knows `nameservers` and `min_ttl`
         (see `hearthmail.ddns.config.ProviderConfig`).
     :param holds: the types of records that it can hold, of `ALL_TYPES`.
-    :param min_ttl: the smallest TTL that it accepts, in seconds.
+    :param min_ttl: the smallest TTL that it accepts, in seconds; 0: none is known.
+    :param min_ttl_varies: whether `min_ttl` is only what is usual, so that a person may write a smaller one.
     :param daily_writes: address changes that it takes in a day; 0: no limit is known.
     :param make: makes an octoDNS provider from the entry's name and its keys; None: a person enters the records.
     :param explain: the way out for an HTTP status with which the provider refuses.
@@ -65,6 +66,7 @@ class ProviderSpec:
     make: Callable[[str, Mapping[str, Any]], Any] | None = None
     holds: frozenset[str] = ALL_TYPES
     min_ttl: int = 0
+    min_ttl_varies: bool = False
     daily_writes: int = 0
     explain: Mapping[int, str] = field(default_factory=dict)
     scope: str = ""
