@@ -17,7 +17,7 @@ from .values import Kind
 
 # What the agent knows of the DNS providers; it lies beside the plugins, and needs no library for this.
 sys.path.append(str(Path(__file__).resolve().parents[3] / "src"))
-from hearthmail.ddns.providers import SPECS
+from hearthmail.ddns.providers import SPECS as SPECS  # model.py needs them too
 from hearthmail.ddns.providers.spec import Option
 
 

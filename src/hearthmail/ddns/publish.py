@@ -205,10 +205,15 @@ def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderErro
         # requests wraps the reason ("connection refused") in two layers of its own objects.
         reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", said)
         answer = f"{type(error).__name__}: {reason}"[:300]
-        if "unauthorized" in answer.lower():
+        # Most packages have a class of their own for it: GandiClientForbidden, CloudflareAuthenticationError.
+        if re.search("unauthorized|forbidden|authentication|invalid ?(credential|key)|badkey|badsig", answer, re.I):
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
-    if isinstance(error, LookupError):
+    if status in (401, 403):
+        secrets = " and ".join(f"dns_providers.{config.name}.{key}" for key in SPECS[config.type].secrets)
+        default = f"The credential is not accepted, or may not do this: correct {secrets}."
+    # A KeyError is a LookupError too, but tells of an answer that the package did not expect.
+    if type(error) is LookupError:
         answer = str(error.args[0])
         default = "Create the zone there, or correct `dns` of the domain in mail_domains."
     answer = answer if answer.endswith(".") else f"{answer}."

@@ -27,8 +27,10 @@ def secret(name: str, meaning: str, required: bool = True) -> Option:
     return Option(name, meaning, EXAMPLE.format(name), required=required, secret=True)
 
 
-def _own_session(provider: Any) -> Any:
-    """Where most packages keep their session."""
+def _client_session(provider: Any) -> Any:
+    """Where most packages keep their session; some give each request a time-out that they keep beside it."""
+    if hasattr(provider._client, "_timeout"):
+        provider._client._timeout = TIMEOUT
     return provider._client._session
 
 
@@ -77,11 +79,6 @@ def _rfc2136(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
             "Copy the key's secret as it stands in the server's configuration, without quotes.",
         ) from None
     return options
-
-
-def _ovh_timeout(provider: Any) -> Any:
-    provider._client._timeout = TIMEOUT
-    return provider._client._session
 
 
 RFC2136 = octo(
@@ -178,7 +175,7 @@ GANDI = octo(
         "settings. It ends after at most a year: the agent says so then.",
         limits="1,000 requests a minute.",
     ),
-    session=_own_session,
+    session=_client_session,
     quirk=quirks.gandi,
 )
 INWX = octo(
@@ -208,7 +205,7 @@ INFOMANIAK = octo(
         options=(secret("token", "An API token with the scope domain."),),
         scope="Manager, Developer, API tokens: scope domain only. It reaches all domains of the account.",
     ),
-    session=_own_session,
+    session=_client_session,
     quirk=quirks.infomaniak,
 )
 TRANSIP = octo(
@@ -261,7 +258,7 @@ CLOUDNS = octo(
         "list of allowed addresses empty, because yours changes.",
         limits="20 requests a second. The API is not part of the free plan. TTLs from its list only (60, 300, 3600).",
     ),
-    session=_own_session,
+    session=_client_session,
     quirk=quirks.cloudns,
 )
 PORKBUN = octo(
@@ -308,7 +305,7 @@ OVH = octo(
         "on `/domain/zone/<domain>`, for the one domain.",
         limits="One request for every record of the zone: a zone with more than some hundred takes too long.",
     ),
-    session=_ovh_timeout,
+    session=_client_session,
     quirk=quirks.ovh,
 )
 EASYDNS = octo(
@@ -357,7 +354,7 @@ SCALEWAY = octo(
         scope="IAM: an application with the permission set DomainsDNSFullAccess in a project that holds the one "
         "domain, and an API key for it.",
     ),
-    session=_own_session,
+    session=_client_session,
     quirk=quirks.scaleway,
 )
 ROUTE53 = octo(
