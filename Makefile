@@ -94,7 +94,7 @@ pins: ## Pin the tools of requirements.in anew (needs uv)
 	$$pin --python-version 3.13 --overrides src/requirements-agent.overrides -c src/requirements-agent.txt \
 	  $$(without $$debian $$(names src/requirements-agent.txt)) src/requirements-agent-python313.in -o src/requirements-agent-python313.txt
 
-docs: venv ## Write docs/site-variables.md from the specification
+docs: venv ## Write docs/site-variables.md and the providers in docs/dns.md from the specification
 	@$(VENV)/python tools/site_docs.py
 
 clean: ## Remove everything the project made: the lab, its images and caches, .venv, build

@@ -403,7 +403,11 @@ def test_an_entry_that_stays_is_not_touched(
     names = ("id", "name", "type", "ttl", "text", "cloudns")
     BY_ROWS[name](provider, [dict(zip(names, row, strict=True)) for row in standing])
     steps: list[tuple[str, Any]] = []
-    monkeypatch.setattr(provider, "_remove", lambda _zone, row: steps.append(("out", row["id"])))
+    monkeypatch.setattr(
+        provider,
+        "_remove",
+        lambda _zone, row: steps.append(("out", vars(row)["id"] if hasattr(row, "id") else row["id"])),
+    )
     monkeypatch.setattr(
         provider,
         "_add",
