@@ -73,7 +73,7 @@ def make_provider(config: ProviderConfig) -> Any:
         return make(config.name, config.options)
     except ImportError as error:
         raise ConfigError(
-            f"DNS provider {config.name} ({config.type}) needs the library {error.name}, which is not installed.",
+            f"DNS provider {config.name} ({config.type}) needs a library that cannot be loaded: {error}.",
             f"Run the playbook: role ddns installs {', '.join(spec.debian_packages) or 'the agent with all it needs'}.",
         ) from error
     except (TypeError, ValueError) as error:

@@ -128,7 +128,7 @@ def test_a_library_that_is_not_there_is_named(name: str, entry: Any, monkeypatch
         raise ModuleNotFoundError("No module named 'library'", name="library")
 
     monkeypatch.setitem(SPECS, name, dataclasses.replace(SPECS[name], make=missing))
-    with pytest.raises(ConfigError, match="needs the library library") as caught:
+    with pytest.raises(ConfigError, match="needs a library that cannot be loaded: No module named 'library'") as caught:
         made(entry(SPECS[name]))
     assert all(package in caught.value.way_out for package in SPECS[name].debian_packages)
 
