@@ -180,6 +180,14 @@ def test_a_malformed_credential_is_named_and_not_shown(name: str, key: str, entr
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 
+# What providers say to somebody who asks too often, each in its own way.
+SLOW_DOWN = (
+    b'{"error": {"code": "rate_limit_exceeded", "message": "slow down"}, "errors": [{"message": "slow down"}],'
+    b' "detail": "Request was throttled. Expected available in 600 seconds.", "message": "slow down", "status": "slow",'
+    b' "serial": "1", "error_code": "slow", "error_msg": "slow"}'
+)
+
+
 @dataclasses.dataclass
 class Heard:
     """What one reading of a zone asked for."""
@@ -188,6 +196,8 @@ class Heard:
     retries: list[int] = dataclasses.field(default_factory=list)
     unchecked: list[str] = dataclasses.field(default_factory=list)
     pauses: list[float] = dataclasses.field(default_factory=list)
+    # What is answered: an HTTP status, or 0 for no connection.
+    answer: int = 0
 
 
 @pytest.fixture
@@ -200,7 +210,12 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
         heard.retries.append(self.max_retries.total)
         if not verify and request.url.startswith("https"):
             heard.unchecked.append(request.url)
-        raise requests.ConnectionError("no network in here")
+        if not heard.answer:
+            raise requests.ConnectionError("no network in here")
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.request = heard.answer, request.url, request
+        answer._content = SLOW_DOWN
+        return answer
 
     def xfr(*_args: Any, timeout: Any, lifetime: Any, **_: Any) -> Any:
         heard.timeouts += [timeout, lifetime]
@@ -248,6 +263,18 @@ def test_our_limits_are_set(name: str, entry: Any, heard: Heard) -> None:
     assert len(heard.timeouts) <= 3
     assert sum(heard.pauses) <= LONGEST_PAUSES
     assert heard.unchecked == []
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+@pytest.mark.parametrize("name", [name for name in HERE if name not in {"rfc2136", *ELSEWHERE}])
+def test_no_answer_makes_it_wait_for_long(name: str, status: int, entry: Any, heard: Heard) -> None:
+    """A provider may ask for a pause of minutes: the agent makes it, and not a sleep in the middle of a run."""
+    heard.answer = status
+    with pytest.raises(Exception, match=r".") as caught:
+        made(entry(SPECS[name])).populate(Zone(f"{ZONE}.", []), target=True, lenient=True)
+    assert not isinstance(caught.value, AssertionError)
+    assert 1 <= len(heard.timeouts) <= 3
+    assert sum(heard.pauses) <= LONGEST_PAUSES
 
 
 # --- what it would write --------------------------------------------------------------------------------------------
