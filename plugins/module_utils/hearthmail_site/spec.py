@@ -6,12 +6,19 @@ what it must be together with others is checked in `checks.py`, and what the rol
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from . import values
 from .values import Kind
+
+# What the agent knows of the DNS providers; it lies beside the plugins, and needs no library for this.
+sys.path.append(str(Path(__file__).resolve().parents[3] / "src"))
+from hearthmail.ddns.providers import SPECS as SPECS  # model.py needs them too
+from hearthmail.ddns.providers.spec import Option
 
 
 class Required:
@@ -89,22 +96,33 @@ class Variable(Key):
     """A variable of the site: a key at the top."""
 
 
+_PROVIDER_KINDS = {
+    "text": values.TEXT,
+    "url": values.URL,
+    "host": values.NAME_SERVER,
+    "port": values.PORT,
+    "seconds": values.seconds(1, 120),
+    "yes_no": values.YES_NO,
+}
+
+
+def _provider_key(option: Option) -> Key:
+    """Give a key of `dns_providers` as the agent describes it."""
+    if option.secret:
+        kind = values.SECRET
+    elif option.kind == "choice":
+        kind = values.choice(*option.choices)
+    else:
+        kind = _PROVIDER_KINDS[option.kind]
+    example = f'"{option.example}"' if option.example.startswith("{{") else option.example
+    default = REQUIRED if option.required else option.default
+    written = f"`{str(default).lower()}`" if isinstance(default, bool) else ""
+    return Key(option.name, kind, option.meaning, example, default, written)
+
+
 PROVIDERS = TypedEntry(
     types={
-        # A test holds these equal to what the agent asks for (src/hearthmail/ddns/providers).
-        "powerdns": (
-            Key(
-                "url",
-                values.URL,
-                "Where its HTTP API answers: `http(s)://host:port`.",
-                "https://dns.provider.example:8081",
-                REQUIRED,
-            ),
-            Key("api_key", values.SECRET, "The key of the API.", '"{{ vault_dns_api_key }}"', REQUIRED),
-            Key("server_id", values.TEXT, "The server's name in the API.", "localhost", "localhost"),
-            Key("timeout", values.seconds(1, 120), "How long to wait for an answer, in seconds.", "5", 5),
-        ),
-        "none": (),
+        name: tuple(_provider_key(option) for option in provider.options) for name, provider in sorted(SPECS.items())
     },
     common=(
         Key(
@@ -115,7 +133,14 @@ PROVIDERS = TypedEntry(
             (),
             "those of the zone's NS records",
         ),
-        Key("min_ttl", values.seconds(0, 86400), "The smallest TTL that the provider takes, in seconds.", "60", 0),
+        Key(
+            "min_ttl",
+            values.seconds(0, 86400),
+            "The smallest TTL that the provider takes, in seconds, if it is more than docs/dns.md says of its type.",
+            "600",
+            0,
+            "that of the type",
+        ),
     ),
 )
 

@@ -10,7 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hearthmail.ddns import address, authoritative, challenge, limits, outages, publish, rollover, state, stops, text
+from hearthmail.ddns import (
+    address,
+    authoritative,
+    challenge,
+    limits,
+    outages,
+    publish,
+    rollover,
+    shortfall,
+    state,
+    stops,
+    text,
+)
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
 from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, merge
@@ -57,8 +69,16 @@ class Agent:
     # What is asked for ----------------------------------------------------------------------------------------
 
     def fragments(self) -> list[RRset]:
-        """The records that the roles hand in."""
-        return read_fragments(self.fragments_path, self.config.domains, self.ahead)
+        """The records that the roles hand in, as far as their zone's provider can hold them.
+
+        The others count as never asked for: they are neither written nor looked for, and `shortfalls` tells of them.
+        """
+        return shortfall.split(read_fragments(self.fragments_path, self.config.domains, self.ahead), self.config)[0]
+
+    def shortfalls(self) -> dict[str, list[str]]:
+        """What each zone does without because of its provider, in words."""
+        handed_in = read_fragments(self.fragments_path, self.config.domains, self.ahead)
+        return shortfall.notes(shortfall.split(handed_in, self.config)[1], self.config)
 
     def find(self, remembered: State, probe: bool, at_once: bool = False) -> address.Found:
         """Look for the addresses."""
@@ -333,12 +353,16 @@ class Agent:
         :param in_person: somebody waits for it: a provider that failed is asked at once.
         """
         jobs, stale = [], {}
+        shortfalls = self.shortfalls()
+        remembered.shortfalls = [note for zone in shortfalls for note in shortfalls[zone]]
         for zone, provider in self.config.domains.items():
             if only is not None and zone not in only:
                 continue
             ours = tuple(rrset for rrset in desired if rrset.key.zone == zone)
             stale[zone] = self._unwanted(remembered, zone, ours, keep)
             if not ours and not stale[zone]:
+                if shortfalls[zone]:
+                    report.zones.append(ZoneReport(zone, provider.name, notes=shortfalls[zone]))
                 continue
             if SPECS[provider.type].make is None:
                 if in_person or not write:
@@ -379,7 +403,7 @@ class Agent:
                 provider.name,
                 outcome.changes,
                 outcome.conflicts,
-                outcome.notes,
+                outcome.notes + shortfalls[done.zone],
                 done.written,
                 error=done.error,
             )

@@ -36,8 +36,18 @@ class ProviderConfig:
 
     @property
     def min_ttl(self) -> int:
-        """The smallest TTL that the provider accepts, in seconds."""
-        return int(self.options.get("min_ttl", 0))
+        """The smallest TTL that the provider accepts, in seconds: by its type, or the person's own if that is larger.
+
+        Where it differs from zone to zone (deSEC), the person's own counts as it is.
+        """
+        own = int(self.options.get("min_ttl") or 0)
+        spec = SPECS[self.type]
+        return own if own and spec.min_ttl_varies else max(own, spec.min_ttl)
+
+    @property
+    def holds(self) -> frozenset[str]:
+        """The types of records that it can hold."""
+        return SPECS[self.type].held(self.options)
 
     @property
     def daily_writes(self) -> int:
@@ -172,8 +182,9 @@ def _check_provider(provider: ProviderConfig) -> None:
     missing = [key for key in spec.required if not provider.options.get(key)]
     if missing:
         raise ConfigError(
-            f"DNS provider {provider.name} ({provider.type}) lacks {', '.join(missing)}.",
-            f"Write it into dns_providers.{provider.name} (secrets into the vault file).",
+            f"DNS provider {provider.name} ({provider.type}) lacks "
+            f"{', '.join(f'dns_providers.{provider.name}.{key}' for key in missing)}.",
+            f"Write it into the site (secrets into the vault file); {spec.page} tells where it comes from.",
         )
 
 

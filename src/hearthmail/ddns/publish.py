@@ -11,11 +11,13 @@ import multiprocessing
 import pickle
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
@@ -69,18 +71,40 @@ class Done:
 def make_provider(config: ProviderConfig) -> Any:
     """Make the octoDNS provider of an entry.
 
-    :raises ConfigError: when its options are not usable.
+    :raises ConfigError: when its options are not usable, or the box has not what its package needs.
     """
-    make = SPECS[config.type].make
+    spec = SPECS[config.type]
+    make = spec.make
     if make is None:
         raise ConfigError(f"DNS provider {config.name} (none) has no interface.", "A person enters its records.")
+    needed, here = (".".join(map(str, version)) for version in (spec.min_python, sys.version_info[:2]))
+    if sys.version_info[:2] < spec.min_python:
+        raise ConfigError(
+            f"DNS provider {config.name} ({config.type}) needs Python {needed}, and this is {here}.",
+            "Use Debian 13 on the box, or another provider.",
+        )
     try:
         return make(config.name, config.options)
+    except ImportError as error:
+        raise ConfigError(
+            f"DNS provider {config.name} ({config.type}) needs a library that cannot be loaded: {error}.",
+            f"Run the playbook: role ddns installs {', '.join(spec.debian_packages) or 'the agent with all it needs'}.",
+        ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"DNS provider {config.name} ({config.type}) cannot be used: {error}.",
+            f"DNS provider {config.name} ({config.type}) cannot be used: {without_secrets(config, str(error))}.",
             f"Correct dns_providers.{config.name}.",
-        ) from error
+        ) from None
+
+
+def without_secrets(config: ProviderConfig, text: str) -> str:
+    """Take the credentials out of what a library or a provider says."""
+    for key in SPECS[config.type].secrets:
+        value = str(config.options.get(key) or "")
+        for form in (value, quote(value, safe=""), quote_plus(value)):
+            # One of less than 4 characters is none; it would only tear words apart.
+            text = text.replace(form, "***") if len(form) >= 4 else text
+    return text
 
 
 def read_zone(provider: Any, zone: str) -> Any:
@@ -179,16 +203,22 @@ def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderErro
     status = getattr(response, "status_code", None)
     advice = SPECS[config.type].explain
     if status is not None:
-        text = " ".join(str(getattr(response, "text", "")).split())[:200]
+        text = without_secrets(config, " ".join(str(getattr(response, "text", "")).split()))[:200]
         answer = f"it answers HTTP {status}: {text}" if text else f"it answers HTTP {status}"
     else:
+        said = without_secrets(config, str(error).split("\n")[0])
         # requests wraps the reason ("connection refused") in two layers of its own objects.
-        reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", str(error).split("\n")[0])
+        reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", said)
         answer = f"{type(error).__name__}: {reason}"[:300]
-        if "unauthorized" in answer.lower():
+        # Most packages have a class of their own for it: GandiClientForbidden, CloudflareAuthenticationError.
+        if re.search("unauthorized|forbidden|authentication|invalid ?(credential|key)|badkey|badsig", answer, re.I):
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
-    if isinstance(error, LookupError):
+    if status in (401, 403):
+        secrets = " and ".join(f"dns_providers.{config.name}.{key}" for key in SPECS[config.type].secrets)
+        default = f"The credential is not accepted, or may not do this: correct {secrets}."
+    # A KeyError is a LookupError too, but tells of an answer that the package did not expect.
+    if type(error) is LookupError:
         answer = str(error.args[0])
         default = "Create the zone there, or correct `dns` of the domain in mail_domains."
     answer = answer if answer.endswith(".") else f"{answer}."

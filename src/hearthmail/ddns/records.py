@@ -171,7 +171,7 @@ def desired_records(config: Config, fragments: Iterable[RRset], ipv4: str | None
     own = [
         RRset(key, ADDRESS_TTL, frozenset({canonical(key.type, address)}))
         for key, address in zip(address_keys(config), (ipv4, ipv6), strict=True)
-        if address
+        if address and key.type in config.domains[key.zone].holds
     ]
     rrsets = join([*fragments, *own])
     return [RRset(rrset.key, max(rrset.ttl, config.domains[rrset.key.zone].min_ttl), rrset.values) for rrset in rrsets]

@@ -68,6 +68,7 @@ class State:
     :param seen_since: since when every server answers a value, in Unix time, by "zone|name|type|value".
     :param retiring: until when a value that is no longer asked for stays, in Unix time, likewise.
     :param shown_ttls: the largest TTL that others may have seen, in seconds, by "zone|name|type".
+    :param shortfalls: what the providers cannot hold, in words.
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
     :param stopped: providers to which nothing is sent until their entry changes: see `hearthmail.ddns.stops`.
     :param waits: until when nothing is sent to a provider (`until`, in seconds of the Unix clock), and `why`.
@@ -85,6 +86,7 @@ class State:
     ipv6_proof: Ipv6Proof = field(default_factory=Ipv6Proof)
     ipv6_gone_since: float = 0.0
     last_write: float = 0.0
+    shortfalls: list[str] = field(default_factory=list)
     last_look: LastLook = field(default_factory=LastLook)
     last_adoption: LastLook = field(default_factory=LastLook)
     told: list[str] = field(default_factory=list)

@@ -177,6 +177,7 @@ def status(state: State | None) -> dict[str, Any]:
         "ipv6_problem": state.ipv6_problem,
         "owned": state.owned,
         "last_write": state.last_write,
+        "shortfalls": state.shortfalls,
         "last_exit": state.last_look.exit_code,
         "problems": problems,
         "notes": notes,
@@ -199,5 +200,6 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         zone, name, rdtype = place.split("|")
         out += [f"  {f'{name}.{zone}' if name else zone} {rdtype} {value}" for value in values]
     out += [f"note: {note}" for note in status["notes"]]
+    out += [f"note: {shortfall}" for shortfall in status["shortfalls"]]
     out += [f"! {problem}" for problem in status["problems"]]
     return out

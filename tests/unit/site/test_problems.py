@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hearthmail_site import Unreadable, examine, spec
+from hearthmail_site.values import Kind
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -254,7 +255,7 @@ BAD: dict[str, tuple[Callable[[Site], None], tuple[str, ...]]] = {
     ),
     "provider type missing": (
         removing("dns_providers.lab.type"),
-        ("dns_providers.lab.type", "missing", "powerdns or none"),
+        ("dns_providers.lab.type", "missing", "none, ", "powerdns"),
     ),
     "missing credential": (
         removing("dns_providers.lab.api_key"),
@@ -392,8 +393,18 @@ def test_a_user_may_be_postmaster(site: Site) -> None:
 def test_the_providers_are_those_that_the_agent_knows() -> None:
     assert set(spec.PROVIDERS.types) == set(SPECS)
     for name, agent in SPECS.items():
-        required = {key.name for key in spec.PROVIDERS.types[name] if isinstance(key.default, spec.Required)}
-        assert required == set(agent.required)
+        keys = spec.PROVIDERS.types[name]
+        assert {key.name for key in keys if isinstance(key.default, spec.Required)} == set(agent.required)
+        assert {key.name: key.default for key in keys if not isinstance(key.default, spec.Required)} == agent.defaults
+        assert {key.name for key in keys if isinstance(key.shape, Kind) and key.shape.secret} == set(agent.secrets)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, agent in SPECS.items() if agent.required))
+def test_a_missing_credential_is_named(site: Site, name: str) -> None:
+    site["dns_providers"] = {"home": {"type": name}}
+    said = messages(site)
+    for key in SPECS[name].required:
+        assert any(one.startswith(f"dns_providers.home.{key}: it is missing") for one in said), said
 
 
 def test_no_provider_key_stands_for_two_things() -> None:

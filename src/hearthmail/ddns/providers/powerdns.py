@@ -104,10 +104,14 @@ SPEC = ProviderSpec(
     title="PowerDNS Authoritative",
     page="https://doc.powerdns.com/authoritative/http-api/",
     options=(
-        Option("url", "Where the server's HTTP API is.", "https://dns.provider.example:8081"),
+        Option(
+            "url", "Where its HTTP API answers: `http(s)://host:port`.", "https://dns.provider.example:8081", kind="url"
+        ),
         Option("api_key", "The API key of the server.", "{{ vault_dns_api_key }}", secret=True),
         Option("server_id", "The server's name in its API.", "localhost", required=False, default="localhost"),
-        Option("timeout", "Seconds to wait for an answer.", "5", required=False, default=5),
+        Option(
+            "timeout", "How long to wait for an answer, in seconds.", "5", required=False, default=5, kind="seconds"
+        ),
     ),
     make=make,
     explain={
