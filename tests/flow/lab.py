@@ -197,6 +197,34 @@ def wan_address() -> str:
     return line.split()[3].partition("/")[0]
 
 
+def hold_address(new: str | None) -> float:
+    """Give the box itself a public address, as on a line without a router, in the place of one it was given so before.
+
+    Only the way to the world's root server leads out from it, by which a program asks what its own address is: what
+    the box really sends goes its usual way.
+
+    :param new: None: take it away again.
+    :returns: the moment before the change (time.monotonic).
+    """
+    with node("hearth-home"):
+
+        def ip(*words: str, stdin: str | None = None) -> str:
+            done = subprocess.run(["ip", *words], input=stdin, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise LabError(f"ip {' '.join(words)} at hearth-home: {done.stderr}")
+            return done.stdout
+
+        listed = ip("-4", "-o", "addr", "show", "dev", "lan").splitlines()
+        there = [word for line in listed for word in line.split() if word.endswith("/32")]
+        lines = [f"addr del {old} dev lan" for old in there if old != f"{new}/32"]
+        if new:
+            way = f"route replace 198.41.0.4/32 via {ROUTER_LAN} dev lan src {new}"
+            lines = [f"addr replace {new}/32 dev lan", way, *lines]
+        start = time.monotonic()
+        ip("-batch", "-", stdin="\n".join(lines) + "\n")
+    return start
+
+
 def home_ipv6() -> str:
     """Give the box's global IPv6 address of present."""
     lines = out("hearth-home", "ip", "-6", "-o", "addr", "show", "dev", "lan", "scope", "global").splitlines()
