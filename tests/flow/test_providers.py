@@ -337,16 +337,16 @@ SLOW = {"fault": "slow", "seconds": 20}
 BUSY = {"fault": "status", "status": 429, "headers": {"Retry-After": "120"}}
 # What happens, and what the agent has to say about it.
 FAULTS = {
-    "slow": (SLOW, "[Tt]ime"),
-    "slow to write": ({**SLOW, "methods": ["PATCH"]}, "[Tt]ime"),
-    "slow after the write": ({**SLOW, "methods": ["PATCH"], "after": True}, "[Tt]ime"),
+    "slow": (SLOW, "timed out"),
+    "slow to write": ({**SLOW, "methods": ["PATCH"]}, "timed out"),
+    "slow after the write": ({**SLOW, "methods": ["PATCH"], "after": True}, "timed out"),
     "busy": (BUSY, "HTTP 429"),
     "busy for writes": ({**BUSY, "methods": ["PATCH"]}, "HTTP 429"),
     "broken": ({"fault": "status", "status": 500}, "HTTP 500"),
     "broken after the write": ({"fault": "status", "status": 500, "methods": ["PATCH"], "after": True}, "HTTP 500"),
-    "reset": ({"fault": "reset"}, "[Rr]eset|Connection"),
-    "reset after the write": ({"fault": "reset", "methods": ["PATCH"], "after": True}, "[Rr]eset|Connection"),
-    "truncated": ({"fault": "truncate", "methods": ["GET"]}, "IncompleteRead|Incomplete|JSON|Chunked"),
+    "reset": ({"fault": "reset"}, "reset by peer"),
+    "reset after the write": ({"fault": "reset", "methods": ["PATCH"], "after": True}, "reset by peer"),
+    "truncated": ({"fault": "truncate", "methods": ["GET"]}, "IncompleteRead"),
 }
 
 
