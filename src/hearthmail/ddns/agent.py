@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hearthmail.ddns import address, authoritative, publish, state, text
+from hearthmail.ddns import address, authoritative, publish, state, stops, text
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
 from hearthmail.ddns.errors import AddressError, AgentError, DnsError
 from hearthmail.ddns.merge import Change, Merge, merge
@@ -168,6 +168,8 @@ class Agent:
             if (key4 in unwanted or key6 in unwanted) or self._moved(remembered, ours):
                 # The address has changed: there is no need to hear it from the servers.
                 seen.append(f"address {found.ipv4} {found.ipv6}")
+        if not seen and not report.errors:
+            remembered.unchanged.clear()
         summary = "; ".join(sorted(seen + [str(error) for error in report.errors]))
         last = remembered.last_look
         if summary and last.seen == summary and self.now() - last.at < PATIENCE:
@@ -187,7 +189,7 @@ class Agent:
         view = authoritative.observe(servers, [one.key for one in ours] + list(unwanted), self.question)
         if not view.answers:
             raise DnsError(f"None of the name servers of {zone} answers ({', '.join(servers)}).", "It is tried again.")
-        return authoritative.differences(view, ours, unwanted, exact_ttl=provider.type != "none")
+        return authoritative.differences(view, ours, unwanted, exact_ttl=SPECS[provider.type].keeps_ttl)
 
     def _moved(self, remembered: State, ours: Iterable[RRset]) -> bool:
         keys = address_keys(self.config)
@@ -249,6 +251,10 @@ class Agent:
             if SPECS[provider.type].make is None:
                 report.zones.append(self._by_hand(zone, ours))
                 continue
+            held_back = stops.held_back(remembered, zone, provider, self.now()) if write else None
+            if held_back:
+                report.zones.append(ZoneReport(zone, provider.name, error=held_back))
+                continue
             jobs.append(
                 publish.Job(
                     zone=zone,
@@ -257,11 +263,13 @@ class Agent:
                     owned=remembered.owned_in(zone),
                     keep=frozenset(keep),
                     adopt=adopt is not None and (not adopt or zone in adopt),
+                    unchanged=stops.settled(remembered, provider, self.now()),
                 )
             )
         for done in publish.work_limited(jobs, write, stop, make=self.make) if jobs else []:
             outcome = done.merge or Merge()
             provider = self.config.domains[done.zone]
+            stops.record(remembered, provider, done, self.now())
             zone_report = ZoneReport(
                 done.zone,
                 provider.name,

@@ -11,12 +11,12 @@ import pickle
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from hearthmail.ddns.config import ProviderConfig
-from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
+from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import Key, RRset, canonical
@@ -27,7 +27,10 @@ HARD_LIMIT = 60
 
 @dataclass(frozen=True)
 class Job:
-    """What one zone needs: see `hearthmail.ddns.merge.merge`."""
+    """What one zone needs: see `hearthmail.ddns.merge.merge`.
+
+    :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
+    """
 
     zone: str
     provider: ProviderConfig
@@ -35,6 +38,7 @@ class Job:
     owned: Mapping[Key, frozenset[str]]
     keep: frozenset[Key]
     adopt: bool
+    unchanged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,16 @@ class Done:
     :param merge: what had to change; None when the zone could not be read.
     :param written: whether the changes were written.
     :param error: what went wrong, None when nothing did.
+    :param unchanged: requests to which the provider answered that nothing had changed.
+    :param pause: seconds for which the provider wants nothing more after this.
     """
 
     zone: str
     merge: Merge | None
     written: bool
     error: AgentError | None = None
+    unchanged: frozenset[str] = frozenset()
+    pause: float = 0
 
 
 def make_provider(config: ProviderConfig) -> Any:
@@ -199,7 +207,10 @@ def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_
     try:
         provider = make(job.provider)
         existing = read_zone(provider, job.zone)
-        outcome = merge(snapshot(existing), job.desired, job.owned, job.keep, job.adopt)
+        there = snapshot(existing)
+        if not SPECS[job.provider.type].keeps_ttl:
+            there |= {one.key: replace(there[one.key], ttl=one.ttl) for one in job.desired if one.key in there}
+        outcome = merge(there, job.desired, job.owned, job.keep, job.adopt)
         plan = to_plan(provider, existing, outcome.changes) if outcome.changes else None
     except AgentError as error:
         return Done(job.zone, None, False, error), None, None
@@ -221,16 +232,29 @@ def work(
     """
     ready = [(job, *run_job(job, write, make)) for job in jobs]
     stop = stop_on_conflict and any(done.error or (done.merge and done.merge.conflicts) for _, done, _, _ in ready)
+    refused: dict[str, AgentError] = {}
     for job, done, provider, plan in ready:
         if plan is None or stop:
             yield done
             continue
+        if job.provider.name in refused:
+            yield replace(done, error=refused[job.provider.name])
+            continue
+        if job.unchanged:
+            provider.settled = job.unchanged
         try:
             provider.apply(plan)
+        except (StopError, WaitError) as error:
+            # Its other zones are not tried: the next request would be one too many.
+            refused[job.provider.name] = error
+            yield replace(done, error=error)
+        except AgentError as error:
+            yield replace(done, error=error)
         except Exception as error:  # noqa: BLE001 - as above
-            yield Done(job.zone, done.merge, False, explain(job.provider, job.zone, error))
+            yield replace(done, error=explain(job.provider, job.zone, error))
         else:
-            yield Done(job.zone, done.merge, True)
+            unchanged = frozenset(getattr(provider, "unchanged", ()))
+            yield replace(done, written=True, unchanged=unchanged, pause=getattr(provider, "pause", 0))
 
 
 def _child(sender: Connection, jobs: list[Job], write: bool, stop_on_conflict: bool, make: Any) -> None:

@@ -56,6 +56,9 @@ class State:
     :param owned: our values by "zone|name|type".
     :param last_adoption: the last comparison without a state.
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
+    :param stopped: providers to which nothing is sent until their entry changes: see `hearthmail.ddns.stops`.
+    :param waits: until when nothing is sent to a provider (`until`, in seconds of the Unix clock), and `why`.
+    :param unchanged: requests by provider, to which it answered that nothing had changed, and when.
     """
 
     published: str | None = None
@@ -70,6 +73,9 @@ class State:
     last_write: float = 0.0
     last_look: LastLook = field(default_factory=LastLook)
     last_adoption: LastLook = field(default_factory=LastLook)
+    stopped: dict[str, dict[str, str]] = field(default_factory=dict)
+    waits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unchanged: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
         """Our values in one zone."""
@@ -101,7 +107,24 @@ def parse(text: str) -> State:
     for place, values in state.owned.items():
         if place.count("|") != 2 or not all(isinstance(value, str) for value in values):
             raise ValueError(f"malformed entry {place}")
+    _check_stops(state)
     return state
+
+
+def _check_stops(state: State) -> None:
+    """What `hearthmail.ddns.stops` reads must be of the right kind.
+
+    :raises ValueError: when it is not.
+    """
+    for entry in state.stopped.values():
+        if not all(isinstance(entry[key], str) for key in ("seal", "zone", "answer", "way_out")):
+            raise ValueError("malformed entry of stopped")
+    for wait in state.waits.values():
+        if not isinstance(wait["until"], (int, float)) or not isinstance(wait["why"], str):
+            raise ValueError("malformed entry of waits")
+    for requests in state.unchanged.values():
+        if not all(isinstance(at, (int, float)) for at in requests.values()):
+            raise ValueError("malformed entry of unchanged")
 
 
 def _build(make: Any, data: Any) -> Any:
@@ -127,7 +150,7 @@ def load(path: Path = STATE_PATH) -> State | None:
     """Read the state; None when it is missing or cannot be understood."""
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

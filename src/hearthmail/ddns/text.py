@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hearthmail.ddns import stops
 from hearthmail.ddns.merge import Change, Conflict
 from hearthmail.ddns.report import Report, ZoneReport
 from hearthmail.ddns.state import State
@@ -145,7 +146,7 @@ def status(state: State | None) -> dict[str, Any]:
             "state": "none",
             "problems": ["No state: nothing was put in place yet, or the file was lost. Run `hearth-ddns apply`."],
         }
-    problems = [*state.last_adoption.text, *state.last_look.text]
+    problems = [*stops.problems(state), *state.last_adoption.text, *state.last_look.text]
     if state.published is None:
         problems.append("Nothing was put in place yet: run `hearth-ddns apply`.")
     return {
