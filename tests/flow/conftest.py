@@ -17,6 +17,7 @@ LAST = [
     "test_agent_is_quiet",
     "test_relay",
     "test_adopt",
+    "test_providers",
     "test_address_change",
     "test_restart",
     "test_self_deploy",

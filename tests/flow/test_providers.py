@@ -28,14 +28,8 @@ ZONE = "providers.example"
 MAIL = f"mail.{ZONE}"
 PLACE = "/run/flow-test-providers"
 CONTROL = "/run/provider-faults/control.json"
-FIRST, SECOND = "198.51.100.41", "198.51.100.42"
+FIRST, SECOND, THIRD = "198.51.100.41", "198.51.100.42", "198.51.100.43"
 SERVERS = [lab.PROVIDER, "198.51.100.59"]
-API_KEY = "lab-api-key"
-TSIG = {
-    "key_name": "hearth-lab",
-    "key_secret": "aGVhcnRobWFpbC1sYWItdHNpZy1zZWNyZXQtMDAwMDE=",
-    "key_algorithm": "hmac-sha256",
-}
 # The box's own agent, and who would start it again.
 AGENTS = ("hearth-probe.timer", "hearth-ddns.timer", "hearth-ddns.service")
 
@@ -88,36 +82,33 @@ class Protocol:
     """A way to the provider.
 
     :param entry: its entry in `dns_providers`.
-    :param holds: the types which it can hold; empty: all.
+    :param records: what is handed in; less than the whole where it cannot hold all.
     """
 
     entry: Mapping[str, Any]
-    holds: frozenset[str] = field(default_factory=frozenset)
-
-    def records(self) -> list[tuple[str, str, list[str]]]:
-        """What is handed in: what it can hold."""
-        return [one for one in RECORDS if not self.holds or one[1] in self.holds]
+    records: list[tuple[str, str, list[str]]] = field(default_factory=lambda: RECORDS)
 
 
 PROTOCOLS = {
-    "powerdns": Protocol({"type": "powerdns", "url": "http://api.provider.example:8081", "api_key": API_KEY}),
-    "rfc2136": Protocol({"type": "rfc2136", "host": lab.PROVIDER, **TSIG}),
+    "powerdns": Protocol({"type": "powerdns", "url": "http://api.provider.example:8081", "api_key": lab.PROVIDER_KEY}),
+    "rfc2136": Protocol({"type": "rfc2136", "host": lab.PROVIDER, **lab.TSIG}),
+    # The account holds one name, as such accounts do: the box's.
+    "dyndns2": Protocol(
+        {
+            "type": "dyndns2",
+            "url": "http://update.provider.example/nic/update",
+            "plain_http": True,
+            "username": "hanako",
+            "password": "hanako-secret",
+            "hostnames": [MAIL],
+        },
+        [("mail", "MX", [f"10 {MAIL}."])],
+    ),
 }
+WHOLE = [name for name, protocol in PROTOCOLS.items() if protocol.records is RECORDS]
 
 
 # The zone at the provider ---------------------------------------------------------------------------------------------
-
-
-def api(method: str, path: str, body: Any = None) -> Any:
-    """Ask the provider's API, on the straight way."""
-    with lab.node("hearth-roamer"):
-        connection = http.client.HTTPConnection(lab.PROVIDER, 8081, timeout=lab.TIMEOUT)
-        content = None if body is None else json.dumps(body)
-        connection.request(method, f"/api/v1/servers/localhost{path}", content, {"X-API-Key": API_KEY})
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    assert answer.status < 300, f"{method} {path}: {answer.status} {text}"
-    return json.loads(text) if text else None
 
 
 def stands() -> Places:
@@ -127,15 +118,9 @@ def stands() -> Places:
             rrset["ttl"],
             sorted((record["content"], record["disabled"]) for record in rrset["records"]),
         )
-        for rrset in api("GET", f"/zones/{ZONE}.")["rrsets"]
+        for rrset in lab.provider_api("GET", f"/zones/{ZONE}.")["rrsets"]
         if rrset["type"] != "SOA"
     }
-
-
-def remove_zone() -> None:
-    """Take the zone away, if it is there."""
-    if f"{ZONE}." in {zone["name"] for zone in api("GET", "/zones")}:
-        api("DELETE", f"/zones/{ZONE}.")
 
 
 def by_hand(name: str, kind: str, ttl: int, *values: str) -> None:
@@ -144,19 +129,14 @@ def by_hand(name: str, kind: str, ttl: int, *values: str) -> None:
     if values:
         records = [{"content": value, "disabled": False} for value in values]
         rrset.update(changetype="REPLACE", ttl=ttl, records=records)
-    api("PATCH", f"/zones/{ZONE}.", {"rrsets": [rrset]})
+    lab.provider_api("PATCH", f"/zones/{ZONE}.", {"rrsets": [rrset]})
 
 
 @pytest.fixture
 def foreign() -> Iterator[Places]:
     """Make the zone, with the records of others; gives them."""
-    remove_zone()
-    zone = {"name": f"{ZONE}.", "kind": "Native", "dnssec": True, "zone": FOREIGN}
-    api("POST", "/zones", {**zone, "master_tsig_key_ids": [f"{TSIG['key_name']}."]})
-    for kind, values in (("TSIG-ALLOW-DNSUPDATE", [TSIG["key_name"]]), ("ALLOW-DNSUPDATE-FROM", ["0.0.0.0/0"])):
-        api("PUT", f"/zones/{ZONE}./metadata/{kind}", {"kind": kind, "metadata": values})
-    yield stands()
-    remove_zone()
+    with lab.zone_at_provider(ZONE, FOREIGN):
+        yield stands()
 
 
 def assert_foreign_untouched(before: Places, own: set[tuple[str, str]]) -> None:
@@ -223,7 +203,7 @@ def configure(protocol: Protocol, **options: Any) -> None:
     write("ddns.json", {"hostname": MAIL, "domains": domains, "providers": {"test": entry}, "address": address})
     fragment = [
         {"zone": ZONE, "name": name, "type": kind, "ttl": TTL, "values": values}
-        for name, kind, values in protocol.records()
+        for name, kind, values in protocol.records
     ]
     write("records.d/whole.json", fragment)
 
@@ -236,7 +216,7 @@ def agent(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 def wanted(protocol: Protocol, ipv4: str) -> dict[tuple[str, str], set[str]]:
     """Say what the world has to see of ours."""
-    found = {(f"{name}.{ZONE}".lstrip("."), kind): set(values) for name, kind, values in protocol.records()}
+    found = {(f"{name}.{ZONE}".lstrip("."), kind): set(values) for name, kind, values in protocol.records}
     return found | {(MAIL, "A"): {ipv4}, (MAIL, "AAAA"): {lab.home_ipv6()}}
 
 
@@ -286,14 +266,15 @@ def test_the_whole_record_set_is_published_moved_and_healed(name: str, foreign: 
     assert {place for place in moved if moved[place] != published[place]} == {(MAIL, "A")}
 
     by_hand(MAIL, "A", ADDRESS_TTL, "198.51.100.66")
-    by_hand(ZONE, "MX", TTL, "10 elsewhere.provider.example.")
+    ((exchange, _),) = [place for place in own if place[1] == "MX"]
+    by_hand(exchange, "MX", TTL, "10 elsewhere.provider.example.")
     agent("apply")
     assert wrong(protocol, SECOND) == []
-    assert seen(SERVERS[0], ZONE, "MX") == {f"10 {MAIL}."}
+    assert seen(SERVERS[0], exchange, "MX") == {f"10 {MAIL}."}
     assert_foreign_untouched(foreign, own)
 
 
-@pytest.mark.parametrize("name", [name for name, protocol in PROTOCOLS.items() if not protocol.holds])
+@pytest.mark.parametrize("name", WHOLE)
 def test_ttls_are_ours_and_a_deleted_record_comes_back(name: str, foreign: Places) -> None:
     protocol = PROTOCOLS[name]
     configure(protocol)
@@ -306,13 +287,16 @@ def test_ttls_are_ours_and_a_deleted_record_comes_back(name: str, foreign: Place
     assert stands() == there
 
 
-def test_a_zone_of_the_provider_itself_is_not_ours_to_change(foreign: Places) -> None:
-    configure(PROTOCOLS["rfc2136"], key_secret="bm90LXRoZS1sYWItdHNpZy1zZWNyZXQtMDAwMDAwMDE=")
-    before = stands()
+def test_with_another_key_nothing_is_read_or_written(foreign: Places) -> None:
+    secret = "bm90LXRoZS1sYWItdHNpZy1zZWNyZXQtMDAwMDAwMDE="
+    configure(PROTOCOLS["rfc2136"], key_secret=secret)
     done = agent("apply", check=False)
-    assert done.returncode == 1, done.stdout
-    assert TSIG["key_secret"] not in done.stdout + done.stderr
-    assert stands() == before
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    assert secret not in said
+    assert "key_secret" in said, "it does not say what is to be corrected"
+    assert stands() == foreign
 
 
 # A bad line -----------------------------------------------------------------------------------------------------------
@@ -358,7 +342,7 @@ def assert_survived(protocol: Protocol, foreign: Places, says: str) -> None:
     assert done.returncode == 1, said
     assert re.search(says, said), said
     assert "Traceback" not in said, said
-    assert API_KEY not in said
+    assert all(secret not in said for secret in (lab.PROVIDER_KEY, "hanako-secret")), said
     assert wrong(protocol, FIRST, SECOND) == []
     assert_foreign_untouched(foreign, set(wanted(protocol, FIRST)))
 
@@ -388,5 +372,119 @@ def test_an_expired_certificate_is_not_accepted(foreign: Places) -> None:
     assert stands() == before, "something went to a server whose certificate has expired"
 
     configure(protocol, url=TLS)
+    agent("apply")
+    assert wrong(protocol, SECOND) == []
+
+
+# Dyn's update protocol ------------------------------------------------------------------------------------------------
+
+
+def nic(method: str, path: str, body: Any = None) -> Any:
+    """Talk to the control of the dynamic DNS service (nic_update.py), which listens in its container only."""
+    with lab.node("hearth-provider"):
+        connection = http.client.HTTPConnection("127.0.0.1", 8054, timeout=lab.TIMEOUT)
+        connection.request(method, path, None if body is None else json.dumps(body))
+        text = connection.getresponse().read().decode()
+        connection.close()
+    return json.loads(text) if text else None
+
+
+@pytest.fixture
+def service() -> Iterator[None]:
+    """Have a dynamic DNS service that answers by the rules, before and after."""
+    nic("DELETE", "/answers")
+    nic("DELETE", "/requests")
+    yield
+    nic("DELETE", "/answers")
+
+
+def time_passes() -> None:
+    """Let the times end for which the agent was told to wait: half an hour is too long for a test."""
+    state = json.loads(lab.out("hearth-home", "cat", f"{PLACE}/state.json"))
+    assert state["waits"], "it does not wait"
+    for wait in state["waits"].values():
+        wait["until"] = 0
+    write("state.json", state)
+
+
+STOPS = ("badauth", "!donator", "notfqdn", "nohost", "numhost", "abuse", "badagent")
+WAITS = ("911", "dnserr", "good 127.0.0.1")
+
+
+@pytest.mark.parametrize("code", [*STOPS, *WAITS])
+def test_an_answer_that_says_no_is_obeyed(code: str, foreign: Places, service: None) -> None:
+    protocol = PROTOCOLS["dyndns2"]
+    configure(protocol)
+    agent("apply")
+    nic("POST", "/answers", [{"body": f"{code}\n"}])
+    assert_survived(protocol, foreign, re.escape(code))
+    assert wrong(protocol, FIRST) == []
+    asked = len(nic("GET", "/requests"))
+
+    # Whoever goes on asking is blocked.
+    again = agent("apply", check=False)
+    assert again.returncode == 1
+    assert code in again.stdout
+    assert len(nic("GET", "/requests")) == asked, "it was asked again all the same"
+
+    if code in STOPS:
+        configure(protocol, attempt=2)
+    else:
+        time_passes()
+    agent("apply")
+    assert wrong(protocol, SECOND) == []
+    assert len(nic("GET", "/requests")) == asked + 1
+    assert_foreign_untouched(foreign, set(wanted(protocol, SECOND)))
+
+
+def test_a_service_that_says_nochg_without_need_is_not_believed_and_not_asked_again(
+    foreign: Places, service: None
+) -> None:
+    protocol = PROTOCOLS["dyndns2"]
+    configure(protocol)
+    agent("apply")
+    lab.hold_address(SECOND)
+    nic("POST", "/answers", [{"body": "nochg\n"}])
+    assert "still answers" in agent("apply", check=False).stdout, "the old address was taken for the new one"
+    asked = len(nic("GET", "/requests"))
+    assert agent("apply", check=False).returncode == 1
+    assert len(nic("GET", "/requests")) == asked
+    assert wrong(protocol, FIRST) == []
+
+    lab.hold_address(THIRD)
+    agent("apply")
+    assert wrong(protocol, THIRD) == []
+    assert_foreign_untouched(foreign, set(wanted(protocol, THIRD)))
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [("slow", "no answer within 2 s"), ("busy", "HTTP 429"), ("broken", "HTTP 500"), ("reset", "reset")],
+)
+def test_a_bad_line_to_the_dynamic_dns_service(what: str, says: str, foreign: Places, service: None) -> None:
+    protocol = PROTOCOLS["dyndns2"]
+    configure(protocol, url=f"{PLAIN}/nic/update", timeout=2)
+    agent("apply")
+    fault(**FAULTS[what][0])
+    assert_survived(protocol, foreign, says)
+    assert wrong(protocol, FIRST) == []
+
+    no_fault()
+    if what == "busy":
+        time_passes()
+    agent("apply")
+    assert wrong(protocol, SECOND) == []
+
+
+def test_a_password_is_not_sent_to_who_has_an_expired_certificate(foreign: Places, service: None) -> None:
+    protocol = PROTOCOLS["dyndns2"]
+    configure(protocol, url=f"{TLS}/nic/update")
+    agent("apply")
+    asked = len(nic("GET", "/requests"))
+    configure(protocol, url=f"{EXPIRED}/nic/update")
+    assert_survived(protocol, foreign, "certificate has expired")
+    assert len(nic("GET", "/requests")) == asked
+
+    configure(protocol, url=f"{TLS}/nic/update")
     agent("apply")
     assert wrong(protocol, SECOND) == []

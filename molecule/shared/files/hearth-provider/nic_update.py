@@ -250,7 +250,7 @@ class Control(BaseHTTPRequestHandler):
 
 
 def make_nic(site: Mapping[str, Any]) -> Nic:
-    """Make the service from {"accounts": {user: {"password", "hosts", "any_agent"}}, "powerdns": the arguments of PowerDns}."""
+    """Make the service from {"accounts": {user: {"password", "hosts", "any_agent"}}, "powerdns": PowerDns's}."""
     powerdns = site.get("powerdns")
     return Nic(site["accounts"], PowerDns(**powerdns) if powerdns else Memory())
 
