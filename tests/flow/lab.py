@@ -212,7 +212,7 @@ def hold_address(new: str | None) -> float:
     the box really sends goes its usual way.
 
     :param new: None: take it away again.
-    :returns: the moment before the change (time.monotonic).
+    :returns: when, in seconds since 1970.
     """
     with node("hearth-home"):
 
@@ -228,7 +228,7 @@ def hold_address(new: str | None) -> float:
         if new:
             way = f"route replace 198.41.0.4/32 via {ROUTER_LAN} dev lan src {new}"
             lines = [f"addr replace {new}/32 dev lan", way, *lines]
-        start = time.monotonic()
+        start = time.time()
         ip("-batch", "-", stdin="\n".join(lines) + "\n")
     return start
 
