@@ -48,7 +48,8 @@ PASSWORD = "pass word&ü1"
 def load_server() -> ModuleType:
     path = ROOT / "molecule/shared/files/hearth-provider/nic_update.py"
     spec = importlib.util.spec_from_file_location("nic_update", path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -160,7 +161,8 @@ def test_nothing_is_sent_when_all_is_right(service: Service) -> None:
     service.put(a(), aaaa())
     # Another TTL is no difference: the protocol cannot set one.
     done = service.put(RRset(a().key, 300, a().values), aaaa())
-    assert done.merge and done.merge.changes == []
+    assert done.merge is not None
+    assert done.merge.changes == []
     assert len(service.requests) == 1
 
 
@@ -563,7 +565,7 @@ def test_every_service_is_made_offline(service: str) -> None:
     options = {"service": service, "username": "u", "password": "p", "hostnames": [MAIL]}
     provider = publish.make_provider(ProviderConfig("x", "dyndns2", options))
     assert provider.timeout == 10
-    assert provider.SUPPORTS == SPECS["dyndns2"].held(options)
+    assert SPECS["dyndns2"].held(options) == provider.SUPPORTS
     assert SERVICES[service].url.startswith("https://")
 
 
