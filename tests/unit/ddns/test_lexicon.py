@@ -174,9 +174,10 @@ def test_what_a_module_loses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not to be touched" in str(error)
 
 
-def test_nothing_is_put_over_what_cannot_be_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("odd", ["odd \\300 value", "odd \\; value"])
+def test_nothing_is_put_over_what_cannot_be_understood(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FAKES["ionos"]()
-    fake.add(Row("TXT", "", "odd \\300 value"))
+    fake.add(Row("TXT", "", odd))
     fake.add(Row("AAAA", "broken", "not-an-address"))
     fake.install(monkeypatch)
     before = fake.values
@@ -184,6 +185,14 @@ def test_nothing_is_put_over_what_cannot_be_understood(monkeypatch: pytest.Monke
     assert "cannot be understood" in str(error)
     assert (fake.values, fake.writes) == (before, 0)
     assert run("ionos", fake.options, [rrset("mail", "A", "198.51.100.10")]).written
+
+
+def test_a_value_with_a_quote_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FAKES["ionos"]()
+    fake.add(Row("TXT", "", 'odd " value'))
+    fake.install(monkeypatch)
+    assert run("ionos", fake.options, [rrset("", "TXT", "v=spf1 mx -all")]).written
+    assert fake.values == {("", "TXT"): {'odd " value', "v=spf1 mx -all"}}
 
 
 # Offline --------------------------------------------------------------------------------------------------------
