@@ -13,7 +13,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pyc
 export ANSIBLE_FORCE_COLOR := $(if $(CI),,$(if $(NO_COLOR),,1))
 LAB := $(SUDO) $(VENV)/ansible-playbook -i inventories/lab
 
-.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule drill bench agent vault kit kit-open pins docs clean
+.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule drill bench bench-ddns agent vault kit kit-open pins docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ drill: bootstrap ## The drills in their long form: every process in turn, 100,00
 
 bench: bootstrap ## Measure: time to deploy, DNS, memory, throughput; a table and build/bench.json
 	@$(SUDO) $(VENV)/python tools/bench.py
+
+bench-ddns: bootstrap ## Measure how soon the world knows a new address, by our agent and by others; a table and build/bench-ddns.json
+	@$(SUDO) $(VENV)/python tools/bench_ddns.py $(BENCH)
 
 agent: venv ## Build the DNS agent as one file: build/hearth-ddns
 	@$(VENV)/python tools/build_agent.py

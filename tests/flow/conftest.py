@@ -18,6 +18,7 @@ LAST = [
     "test_random_zones",
     "test_relay",
     "test_adopt",
+    "test_providers",
     "test_address_change",
     "test_restart",
     "test_self_deploy",

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Three small services of the lab's DNS provider, on port 80 over IPv4 and IPv6.
 
-http://echo.provider.example/            the asking address, as plain text
+http://echo.provider.example/            the asking address, as plain text; also checkip, which is asked over IPv4 only
 http://reach.provider.example/?port=25   connects back to the asking address, and tells as JSON:
                                          {"address", "port", "reachable", "banner"}
 http://update.provider.example/nic/update  dynamic DNS: see nic_update.py, whose control listens on 127.0.0.1:8054
@@ -57,7 +57,7 @@ class Service(BaseHTTPRequestHandler):
         if name == "update.provider.example" and urlsplit(self.path).path == "/nic/update":
             nic_update.serve(self, self.nic, self.asker())
             return
-        if name == "echo.provider.example":
+        if name in ("echo.provider.example", "checkip.provider.example"):
             self.reply(200, "text/plain", self.asker() + "\n")
         elif name == "reach.provider.example":
             port = parse_qs(urlsplit(self.path).query).get("port", [""])[0]
