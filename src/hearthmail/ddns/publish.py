@@ -205,7 +205,8 @@ def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderErro
         # requests wraps the reason ("connection refused") in two layers of its own objects.
         reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", said)
         answer = f"{type(error).__name__}: {reason}"[:300]
-        if "unauthorized" in answer.lower():
+        # The codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
+        if re.search(r"(?i:unauthorized)|NOTAUTH|REFUSED|didn't know the key|didn't like the signature", answer):
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
     if isinstance(error, LookupError):
