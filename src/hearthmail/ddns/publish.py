@@ -210,8 +210,11 @@ def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderErro
         # requests wraps the reason ("connection refused") in two layers of its own objects.
         reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", said)
         answer = f"{type(error).__name__}: {reason}"[:300]
-        # Most packages have a class of their own for it: GandiClientForbidden, CloudflareAuthenticationError.
-        if re.search("unauthorized|forbidden|authentication|invalid ?(credential|key)|badkey|badsig", answer, re.I):
+        # Most packages have a class of their own for it: GandiClientForbidden, CloudflareAuthenticationError. Then the
+        # codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
+        refused = "unauthorized|forbidden|authentication|invalid ?(credential|key)|badkey|badsig"
+        by_dns = "NOTAUTH|REFUSED|didn't know the key|didn't like the signature"
+        if re.search(f"(?i:{refused})|{by_dns}", answer):
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
     if status in (401, 403):

@@ -27,6 +27,61 @@ def _texts(record: Any) -> dict[str, Any]:
     return {text if exact else text.lower(): value for text, value in texts.items()}
 
 
+def rfc2136(base: Provider) -> Provider:
+    """RFC 2136: only the values that change are in the update.
+
+    The package puts the whole RRset in anew, and on the way joins the strings of others' TXT values (RFC 1035 3.3.14).
+    """
+    import dns.name
+    import dns.query
+    import dns.rcode
+    import dns.rdata
+    import dns.rdtypes.txtbase
+    import dns.update
+    from octodns_bind import Rfc2136ProviderUpdateFailed
+
+    def plain(rdtype: str, text: str) -> bytes:
+        """What is equal for equal values, however they are written."""
+        rdata = dns.rdata.from_text("IN", rdtype, text, origin=dns.name.root, relativize=False)
+        return b"".join(rdata.strings) if isinstance(rdata, dns.rdtypes.txtbase.TXTBase) else rdata.to_digestable()
+
+    class ValueByValue(base):  # type: ignore[misc]
+        held: dict[tuple[str, str], list[str]]
+
+        def zone_records(self, zone: Any, target: bool) -> Any:
+            records = super().zone_records(zone, target)
+            self.held = {}
+            for one in records:
+                self.held.setdefault((one.name.lower(), one._type), []).append(one.rdata)
+            return records
+
+        def _apply(self, plan: Any) -> None:
+            # One message: all of it or nothing (RFC 2136 3.4).
+            update = dns.update.Update(plan.desired.name, **self._auth_params())
+            for change in plan.changes:
+                self._put(update, change)
+            answer = dns.query.tcp(update, self.host, port=self.port, timeout=self.timeout)
+            if answer.rcode() != dns.rcode.NOERROR:
+                raise Rfc2136ProviderUpdateFailed(dns.rcode.to_text(answer.rcode()))
+
+        def _put(self, update: Any, change: Any) -> None:
+            new = change.record.to_rrset()
+            name, ttl, rdtype, texts = new.name, new.ttl, new._type, new.rdatas
+            there = {plain(rdtype, text): text for text in self.held.get((name.lower(), rdtype), [])}
+            wanted = {plain(rdtype, text): text for text in texts} if change.new else {}
+            if change.existing and change.new and change.existing.ttl != ttl:
+                # All values of an RRset have the same TTL (RFC 2181 5.2).
+                update.delete(name, rdtype)
+                update.add(name, ttl, rdtype, *({**wanted, **there}[value] for value in wanted))
+                return
+            for value in there.keys() - wanted.keys():
+                update.delete(name, rdtype, there[value])
+            for value in wanted.keys() - there.keys():
+                update.add(name, ttl, rdtype, wanted[value])
+
+    return ValueByValue
+
+
 def row_by_row(base: Provider) -> Provider:
     """For interfaces in which every value is an entry of its own: touch only the entries that change.
 
