@@ -13,7 +13,7 @@ from typing import Any
 from hearthmail.ddns import address, authoritative, limits, outages, publish, state, text
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
 from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError
-from hearthmail.ddns.merge import Change, Merge, merge
+from hearthmail.ddns.merge import Change, Merge, additions, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import (
     Key,
@@ -384,9 +384,7 @@ class Agent:
                 tried.add(done.zone)
                 remembered.limits[provider.name] = limits.take(account, kind, provider.daily_writes, self.now())
                 remembered.set_owned(done.zone, done.before)
-                new = {change.key: change.after.values for change in changes if change.after}
-                old = done.before
-                remembered.set_pending(done.zone, {key: new[key] - old.get(key, frozenset()) for key in new})
+                remembered.set_pending(done.zone, additions(done.merge) if done.merge else {})
             if tried:
                 # A full disk must not keep the address from being followed.
                 with contextlib.suppress(OSError):
