@@ -30,7 +30,9 @@ def agent(address: str, folder: Path, port: int, **world: Any) -> Agent:
     config = {
         "hostname": f"mail.{ZONE}",
         "domains": [{"name": ZONE, "dns": "lab"}],
-        "providers": {"lab": {"type": "powerdns", "url": f"http://127.0.0.1:{port}", "api_key": "standin"}},
+        "providers": {
+            "lab": {"type": "powerdns", "url": f"http://127.0.0.1:{port}", "api_key": "standin", "timeout": 30}
+        },
         "address": {"allow_documentation": True},
     }
 

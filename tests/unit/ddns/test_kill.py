@@ -167,7 +167,7 @@ def test_an_orphan_that_hangs_does_not_hold_the_lock_for_ever(
         "import sys\n"
         f"sys.path.insert(0, {str(PROGRAM.parent)!r})\n"
         "from hearthmail.ddns import publish\n"
-        "publish.work_limited.__defaults__ = (0.5, *publish.work_limited.__defaults__[1:])\n"
+        "publish.work_limited.__defaults__ = (2, *publish.work_limited.__defaults__[1:])\n"
         "import agent_process\n"
         "agent_process.main()\n"
     )
@@ -176,12 +176,13 @@ def test_an_orphan_that_hangs_does_not_hold_the_lock_for_ever(
     def strike(stage: str) -> None:
         if stage == "read":
             victim.kill()
-            end.wait(20)
+            end.wait(40)
 
     standin.strike = strike
     victim = start(OLD, tmp_path, standin.port)
     with victim:
-        victim.communicate(timeout=30)
+        said = victim.communicate(timeout=30)
+    assert victim.returncode == -signal.SIGKILL, said
     with state.lock(tmp_path / "ddns.json", wait=10):
         pass
     standin.strike = lambda _stage: None
