@@ -116,6 +116,14 @@ PROVIDERS = TypedEntry(
             "those of the zone's NS records",
         ),
         Key("min_ttl", values.seconds(0, 86400), "The smallest TTL that the provider takes, in seconds.", "60", 0),
+        Key(
+            "daily_writes",
+            values.COUNT,
+            "How many writes of address and mail records in 24 hours the provider takes; `0`: as many as there are.",
+            "300",
+            None,
+            "that of the type",
+        ),
     ),
 )
 
