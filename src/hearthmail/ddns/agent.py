@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hearthmail.ddns import address, authoritative, limits, outages, publish, state, text
+from hearthmail.ddns import address, authoritative, limits, outages, publish, state, stops, text
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
-from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError
+from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, additions, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import (
@@ -215,10 +215,12 @@ class Agent:
         is only told: they lag, or somebody else answers in their place.
         """
         told = {zone.zone: zone for zone in report.zones}
+        wrong_at = set()
         for zone, provider in self.config.domains.items():
             so_far = told.get(zone) or ZoneReport(zone, provider.name)
             if so_far.written or so_far.error or so_far.changes:
                 # It was told already what is wrong, and not only with the servers.
+                wrong_at.add(provider.name)
                 continue
             blocked = {conflict.key for conflict in so_far.conflicts} | set(keep)
             ours = [rrset for rrset in desired if rrset.key.zone == zone and rrset.key not in blocked]
@@ -226,13 +228,19 @@ class Agent:
                 wrong = self._ask_servers(zone, ours, self._unwanted(remembered, zone, ours, blocked))
             except DnsError as error:
                 report.errors.append(error)
+                wrong_at.add(provider.name)
                 continue
+            if wrong:
+                wrong_at.add(provider.name)
             if wrong and SPECS[provider.type].make is None:
                 report.zones.append(self._by_hand(zone, tuple(ours)))
             elif wrong:
                 so_far.lagging = wrong
                 if zone not in told:
                     report.zones.append(so_far)
+        for name in set(remembered.unchanged) - wrong_at:
+            # Seen right: what was answered with "no change" may be asked for again, if it ever becomes wrong.
+            del remembered.unchanged[name]
 
     def _ask_servers(self, zone: str, ours: list[RRset], unwanted: Mapping[Key, frozenset[str]]) -> list[str]:
         """What the authoritative servers of a zone answer otherwise than they should."""
@@ -243,7 +251,7 @@ class Agent:
         view = authoritative.observe(servers, [one.key for one in ours] + list(unwanted), self.question)
         if not view.answers:
             raise DnsError(f"None of the name servers of {zone} answers ({', '.join(servers)}).", "It is tried again.")
-        return authoritative.differences(view, ours, unwanted, exact_ttl=provider.type != "none")
+        return authoritative.differences(view, ours, unwanted, exact_ttl=SPECS[provider.type].keeps_ttl)
 
     def _adopt_what_matches(
         self, report: Report, remembered: State, desired: list[RRset], keep: Collection[Key]
@@ -313,6 +321,10 @@ class Agent:
                 error = AgentError(outage.problem, outage.way_out)
                 report.zones.append(ZoneReport(zone, provider.name, error=error))
                 continue
+            held_back = stops.held_back(remembered, zone, provider, self.now()) if write else None
+            if held_back:
+                report.zones.append(ZoneReport(zone, provider.name, error=held_back))
+                continue
             jobs.append(
                 publish.Job(
                     zone=zone,
@@ -322,6 +334,7 @@ class Agent:
                     keep=frozenset(keep),
                     adopt=adopt is not None and (not adopt or zone in adopt),
                     pending=remembered.pending_in(zone),
+                    unchanged=stops.settled(remembered, provider, self.now()),
                 )
             )
         tried: set[str] = set()
@@ -332,6 +345,7 @@ class Agent:
         for done in finished:
             outcome = done.merge or Merge()
             provider = self.config.domains[done.zone]
+            stops.record(remembered, provider, done, self.now())
             zone_report = ZoneReport(
                 done.zone,
                 provider.name,
@@ -413,6 +427,9 @@ class Agent:
             failed[name] = failed.get(name) or done.error
         for name, error in failed.items():
             before = remembered.outages.pop(name, None)
+            if isinstance(error, (StopError, WaitError)):
+                # It said itself for how long: see `stops`.
+                continue
             if error:
                 remembered.outages[name] = outages.failed(before, error, self.now(), self.chance())
             elif before:
@@ -486,6 +503,7 @@ class Agent:
         """When the next thing that waits can be done."""
         used = {provider.name for provider in self.config.domains.values()}
         times = [outage.until for name, outage in remembered.outages.items() if name in used]
+        times += [wait["until"] for name, wait in remembered.waits.items() if name in used]
         times += [zone.held_until for zone in report.zones if zone.held_until]
         times += [report.retry_at] if report.retry_at else []
         return min(times, default=None)

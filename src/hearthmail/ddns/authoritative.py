@@ -43,7 +43,7 @@ def find_servers(zone: str, configured: Iterable[str] = ()) -> list[str]:
     resolver.lifetime = 2 * TIMEOUT
     addresses: list[str] = []
     try:
-        names = list(configured) or [str(one.target) for one in resolver.resolve(f"{zone}.", "NS")]
+        names = list(configured) or _name_servers(resolver, zone)
         for name in names:
             addresses += [name] if _is_address(name) else _addresses(resolver, name)
     except (dns.exception.DNSException, OSError) as error:
@@ -54,6 +54,17 @@ def find_servers(zone: str, configured: Iterable[str] = ()) -> list[str]:
     if not addresses:
         raise DnsError(f"No name server of {zone} has an address.", "Check the zone's NS records.")
     return sorted(set(addresses))
+
+
+def _name_servers(resolver: dns.resolver.Resolver, zone: str) -> list[str]:
+    """The names of its servers. A name at a dynamic DNS service is no zone of its own: then those of the service."""
+    try:
+        return [str(one.target) for one in resolver.resolve(f"{zone}.", "NS")]
+    except dns.resolver.NoAnswer:
+        above = zone.partition(".")[2]
+        if not above:
+            raise
+        return _name_servers(resolver, above)
 
 
 def _is_address(text: str) -> bool:

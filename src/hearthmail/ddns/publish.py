@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from hearthmail.ddns.config import ProviderConfig
-from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
+from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, arrived, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import Key, RRset, canonical
@@ -32,6 +32,7 @@ class Job:
     """What one zone needs: see `hearthmail.ddns.merge.merge`.
 
     :param pending: values which an earlier run was about to write when it ended.
+    :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
     """
 
     zone: str
@@ -41,6 +42,7 @@ class Job:
     keep: frozenset[Key]
     adopt: bool
     pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
+    unchanged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Done:
     :param written: whether the changes were written.
     :param error: what went wrong, None when nothing did.
     :param before: what was ours in the zone before, as it was read.
+    :param unchanged: requests to which the provider answered that nothing had changed.
+    :param pause: seconds for which the provider wants nothing more after this.
     """
 
     zone: str
@@ -58,6 +62,8 @@ class Done:
     written: bool
     error: AgentError | None = None
     before: Mapping[Key, frozenset[str]] = field(default_factory=dict)
+    unchanged: frozenset[str] = frozenset()
+    pause: float = 0
 
 
 def make_provider(config: ProviderConfig) -> Any:
@@ -208,6 +214,8 @@ def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_
         provider = make(job.provider)
         existing = read_zone(provider, job.zone)
         there = snapshot(existing)
+        if not SPECS[job.provider.type].keeps_ttl:
+            there |= {one.key: replace(there[one.key], ttl=one.ttl) for one in job.desired if one.key in there}
         owned = arrived(there, job.owned, job.pending)
         outcome = merge(there, job.desired, owned, job.keep, job.adopt)
         plan = to_plan(provider, existing, outcome.changes) if outcome.changes else None
@@ -243,16 +251,29 @@ def work(
     stop = stop_on_conflict and any(done.error or (done.merge and done.merge.conflicts) for _, done, _, _ in ready)
     readings = [] if stop else [done for _, done, _, plan in ready if plan is not None]
     permitted = permit(readings) if readings else ()
+    refused: dict[str, AgentError] = {}
     for job, done, provider, plan in ready:
         if plan is None or job.zone not in permitted:
             yield done
             continue
+        if job.provider.name in refused:
+            yield replace(done, error=refused[job.provider.name])
+            continue
+        if job.unchanged:
+            provider.settled = job.unchanged
         try:
             provider.apply(plan)
+        except (StopError, WaitError) as error:
+            # Its other zones are not tried: the next request would be one too many.
+            refused[job.provider.name] = error
+            yield replace(done, error=error)
+        except AgentError as error:
+            yield replace(done, error=error)
         except Exception as error:  # noqa: BLE001 - as above
             yield replace(done, error=explain(job.provider, job.zone, error))
         else:
-            yield replace(done, written=True)
+            unchanged = frozenset(getattr(provider, "unchanged", ()))
+            yield replace(done, written=True, unchanged=unchanged, pause=getattr(provider, "pause", 0))
 
 
 def _child(

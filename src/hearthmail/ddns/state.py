@@ -65,6 +65,9 @@ class State:
     :param told: what the last run said that asked anybody: the same is not said again.
     :param last_adoption: the last comparison without a state.
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
+    :param stopped: providers to which nothing is sent until their entry changes: see `hearthmail.ddns.stops`.
+    :param waits: until when nothing is sent to a provider (`until`, in seconds of the Unix clock), and `why`.
+    :param unchanged: requests by provider, to which it answered that nothing had changed, and when.
     """
 
     published: str | None = None
@@ -84,6 +87,9 @@ class State:
     limits: dict[str, Account] = field(default_factory=dict)
     limits_off: bool = False
     outages: dict[str, Outage] = field(default_factory=dict)
+    stopped: dict[str, dict[str, str]] = field(default_factory=dict)
+    waits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unchanged: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
         """Our values in one zone."""
@@ -140,6 +146,7 @@ def parse(text: str) -> State:
         raise ValueError("malformed text")
     if not all(_is_time(at) for account in state.limits.values() for at in account.day):
         raise ValueError("malformed times of writes")
+    _check_stops(state)
     return state
 
 
@@ -152,6 +159,22 @@ def _build_all(make: Any, data: Any) -> dict[str, Any]:
 
 def _is_time(value: object) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _check_stops(state: State) -> None:
+    """What `hearthmail.ddns.stops` reads must be of the right kind.
+
+    :raises ValueError: when it is not.
+    """
+    for entry in state.stopped.values():
+        if not all(isinstance(entry[key], str) for key in ("seal", "zone", "answer", "way_out")):
+            raise ValueError("malformed entry of stopped")
+    for wait in state.waits.values():
+        if not _is_time(wait["until"]) or not isinstance(wait["why"], str):
+            raise ValueError("malformed entry of waits")
+    for requests in state.unchanged.values():
+        if not all(_is_time(at) for at in requests.values()):
+            raise ValueError("malformed entry of unchanged")
 
 
 def _build(make: Any, data: Any) -> Any:
@@ -177,7 +200,7 @@ def load(path: Path = STATE_PATH) -> State | None:
     """Read the state; None when it is missing or cannot be understood."""
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hearthmail.ddns import stops
 from hearthmail.ddns.merge import Change, Conflict
 from hearthmail.ddns.report import Report, ZoneReport, clock_time
 from hearthmail.ddns.state import State
@@ -153,7 +154,7 @@ def status(state: State | None) -> dict[str, Any]:
             "notes": [],
             "retry_at": None,
         }
-    problems = [*state.last_adoption.text, *state.last_look.text]
+    problems = [*stops.problems(state), *state.last_adoption.text, *state.last_look.text]
     if state.published is None:
         problems.append("Nothing was put in place yet: run `hearth-ddns apply`.")
     problems += [

@@ -6,9 +6,11 @@ packages are imported by `make` only, because the agent's look every 30 s must n
 
 from __future__ import annotations
 
-from hearthmail.ddns.providers import manual, powerdns
+from hearthmail.ddns.providers import dyndns2, lexicon, manual, powerdns
 from hearthmail.ddns.providers.spec import ProviderSpec
 
-SPECS: dict[str, ProviderSpec] = {spec.type: spec for spec in (manual.SPEC, powerdns.SPEC)}
+SPECS: dict[str, ProviderSpec] = {
+    spec.type: spec for spec in (manual.SPEC, powerdns.SPEC, dyndns2.SPEC, *lexicon.SPECS)
+}
 
 __all__ = ["SPECS", "ProviderSpec"]

@@ -47,6 +47,8 @@ class ProviderSpec:
     :param daily_writes: address changes that it takes in a day; 0: no limit is known.
     :param make: makes an octoDNS provider from the entry's name and its keys; None: a person enters the records.
     :param explain: the way out for an HTTP status with which the provider refuses.
+    :param holds_of: what an entry with these keys can hold, where that depends on them; otherwise it is `holds`.
+    :param keeps_ttl: whether it keeps the TTL that it is given. Where it does not, a TTL is never a difference.
     """
 
     type: str
@@ -58,6 +60,12 @@ class ProviderSpec:
     min_ttl: int = 0
     daily_writes: int = 0
     explain: Mapping[int, str] = field(default_factory=dict)
+    holds_of: Callable[[Mapping[str, Any]], frozenset[str]] | None = None
+    keeps_ttl: bool = True
+
+    def held(self, options: Mapping[str, Any]) -> frozenset[str]:
+        """The types of records that an entry with these keys can hold."""
+        return self.holds_of(options) if self.holds_of else self.holds
 
     @property
     def required(self) -> tuple[str, ...]:
