@@ -177,7 +177,8 @@ class Agent:
         desired = [rrset for rrset in desired if rrset.key in own_address or remembered.owns(rrset.key)]
         asked_for = {rrset.key for rrset in desired} | {key6}
         for zone in self.config.domains:
-            keep |= {key for key in remembered.owned_in(zone) if key not in asked_for}
+            ours = {*remembered.owned_in(zone), *remembered.pending_in(zone)}
+            keep |= {key for key in ours if key not in asked_for}
         zones = list(self.config.domains) if full else self._unsettled(remembered, desired, keep)
         if not full:
             # What was refused or failed with this address is the next whole look's affair.
@@ -310,7 +311,7 @@ class Agent:
                 continue
             ours = tuple(rrset for rrset in desired if rrset.key.zone == zone)
             stale[zone] = self._unwanted(remembered, zone, ours, keep)
-            if not ours and not stale[zone]:
+            if not ours and not stale[zone] and not remembered.pending_in(zone):
                 continue
             if SPECS[provider.type].make is None:
                 if in_person or not write:

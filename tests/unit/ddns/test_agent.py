@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hearthmail.ddns import text
+from hearthmail.ddns import state, text
 from hearthmail.ddns.errors import ConfigError
 from hearthmail.ddns.records import Key
 from hearthmail.ddns.report import CHANGES, CONFLICT, ERROR, OK
@@ -285,6 +285,59 @@ def test_the_diff_reads_as_a_zone_file(world: World) -> None:
         "before": "mail.hearth.example. 60 IN A 198.51.100.10\n",
         "after": "mail.hearth.example. 60 IN A 198.51.100.14\n",
     }
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_an_apply_that_was_cut_off_is_finished_by_the_next_apply(world: World, arrived: bool) -> None:
+    class PowerLossError(BaseException):
+        pass
+
+    def cut(plan: object) -> None:
+        if arrived:
+            whole(plan)
+        raise PowerLossError
+
+    world.agent().apply()
+    tlsa = {"zone": ZONE, "name": "_25._tcp.mail", "type": "TLSA", "ttl": 3600, "values": [f"3 1 1 {'ab' * 32}"]}
+    world.ahead = {"postfix": [*MX_AND_SPF, tlsa]}
+    whole = world.provider._apply
+    world.provider._apply = cut  # type: ignore[method-assign]
+    with pytest.raises(PowerLossError):
+        world.agent().apply()
+    world.provider._apply = whole  # type: ignore[method-assign]
+    key = Key(ZONE, "_25._tcp.mail", "TLSA")
+    for full in (False, True):
+        # The service neither takes away what has arrived nor writes what a person asked for.
+        world.agent().check(full)
+        assert (world.values(key.name, key.type) != set()) == arrived
+        assert world.state
+        assert world.state.owns(key) == arrived
+        assert world.state.pending == {}
+    assert world.agent().apply().exit_code == OK
+    assert world.values(key.name, key.type) != set()
+    world.ahead = {"postfix": MX_AND_SPF}
+    assert world.agent().apply().exit_code == OK
+    assert world.values(key.name, key.type) == set()
+
+
+def test_what_arrived_and_is_no_longer_asked_for_goes(world: World) -> None:
+    """The zone holds nothing else of ours: only that a write was begun makes the agent look there."""
+    world.config["domains"] = [{"name": ZONE, "dns": "lab"}, {"name": "second.example", "dns": "lab"}]
+    world.zones["second.example."] = {}
+    world.agent().apply()
+    kept = world.state
+    assert kept
+    key = Key("second.example", "", "MX")
+    kept.set_pending("second.example", {key: frozenset({"10 mail.hearth.example."})})
+    state.save(kept, world.path / "ddns.json")
+    world.zones["second.example."]["", "MX"] = {
+        "ttl": 60,
+        "values": [{"preference": 10, "exchange": "mail.hearth.example."}],
+    }
+    assert world.agent().apply().exit_code == OK
+    assert world.zones["second.example."] == {}
+    assert world.state
+    assert world.state.pending == {}
 
 
 def limited(world: World, writes: int) -> None:

@@ -245,6 +245,7 @@ def test_a_day_with_a_server_that_lags(simulation: Simulation) -> None:
     """A secondary that keeps the old address: the provider holds the new one, so nothing is written again."""
     world, honest = simulation.world, simulation.world.question
     world.servers = ("192.0.2.53", "192.0.2.54")
+    world.source = "echo"
 
     def question(server: str, key: Key) -> RRset | None:
         if server == "192.0.2.54" and key.type == "A" and world.clock < START + DAY / 2:
