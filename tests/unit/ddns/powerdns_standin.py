@@ -32,7 +32,8 @@ class Standin:
 
     :param rrsets: (TTL, contents) by absolute name and type.
     :param strike: called at each stage of a request: `read`, `read answered`, `write` (not yet done), `written` (not
-        yet answered), `write answered`.
+        yet answered), `write answered`. If it raises, the request ends there.
+    :param idle: set while no request is being worked on.
     """
 
     zone: str
@@ -42,6 +43,17 @@ class Standin:
     writes: int = 0
     refused: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    at_work: int = 0
+    idle: threading.Event = field(default_factory=threading.Event)
+
+    def count(self, step: int) -> None:
+        """A request begins (1) or ends (-1)."""
+        with self.lock:
+            self.at_work += step
+            if self.at_work:
+                self.idle.clear()
+            else:
+                self.idle.set()
 
     def document(self) -> dict[str, Any]:
         """The zone as `GET zones/<name>` shows it."""
@@ -145,6 +157,14 @@ def serving(standin: Standin) -> Iterator[Standin]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            standin.count(1)
+            super().process_request(request, client_address)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            super().process_request_thread(request, client_address)
+            standin.count(-1)
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that was killed is what the tests want."""
