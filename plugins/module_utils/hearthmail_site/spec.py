@@ -141,6 +141,14 @@ PROVIDERS = TypedEntry(
             0,
             "that of the type",
         ),
+        Key(
+            "daily_writes",
+            values.COUNT,
+            "How many writes of address and mail records in 24 hours the provider takes; `0`: as many as there are.",
+            "300",
+            None,
+            "that of the type",
+        ),
     ),
 )
 

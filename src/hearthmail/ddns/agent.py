@@ -25,7 +25,7 @@ from hearthmail.ddns import (
 )
 from hearthmail.ddns.config import FRAGMENTS_PATH, Config, ProviderConfig
 from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderError, StopError, WaitError
-from hearthmail.ddns.merge import Change, Merge, merge
+from hearthmail.ddns.merge import Change, Merge, additions, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import (
     Key,
@@ -231,7 +231,7 @@ class Agent:
         for zone in self.config.domains:
             owned = remembered.owned_in(zone)
             passed = rollover.over(owned, remembered.retiring, self.now()) | set(filter(challenge.is_challenge, owned))
-            keep |= {key for key in owned if key not in asked_for | passed}
+            keep |= {key for key in (*owned, *remembered.pending_in(zone)) if key not in asked_for | passed}
         zones = list(self.config.domains) if full else self._unsettled(remembered, desired, keep)
         if not full:
             # What was refused or failed with this address is the next whole look's affair.
@@ -269,10 +269,12 @@ class Agent:
         is only told: they lag, or somebody else answers in their place.
         """
         told = {zone.zone: zone for zone in report.zones}
+        wrong_at = set()
         for zone, provider in self.config.domains.items():
             so_far = told.get(zone) or ZoneReport(zone, provider.name)
             if so_far.written or so_far.error or so_far.changes:
                 # It was told already what is wrong, and not only with the servers.
+                wrong_at.add(provider.name)
                 continue
             blocked = {conflict.key for conflict in so_far.conflicts} | set(keep)
             ours = [rrset for rrset in desired if rrset.key.zone == zone and rrset.key not in blocked]
@@ -280,15 +282,19 @@ class Agent:
                 wrong = self._ask_servers(zone, ours, self._unwanted(remembered, zone, ours, blocked))
             except DnsError as error:
                 report.errors.append(error)
+                wrong_at.add(provider.name)
                 continue
+            if wrong:
+                wrong_at.add(provider.name)
             if wrong and SPECS[provider.type].make is None:
                 report.zones.append(self._by_hand(zone, tuple(ours)))
             elif wrong:
                 so_far.lagging = wrong
                 if zone not in told:
                     report.zones.append(so_far)
-        if not report.errors and not any(zone.error or zone.lagging for zone in report.zones):
-            remembered.unchanged.clear()
+        for name in set(remembered.unchanged) - wrong_at:
+            # Seen right: what was answered with "no change" may be asked for again, if it ever becomes wrong.
+            del remembered.unchanged[name]
 
     def _ask_servers(self, zone: str, ours: list[RRset], unwanted: Mapping[Key, frozenset[str]]) -> list[str]:
         """What the authoritative servers of a zone answer otherwise than they should."""
@@ -360,7 +366,7 @@ class Agent:
                 continue
             ours = tuple(rrset for rrset in desired if rrset.key.zone == zone)
             stale[zone] = self._unwanted(remembered, zone, ours, keep)
-            if not ours and not stale[zone]:
+            if not ours and not stale[zone] and not remembered.pending_in(zone):
                 if shortfalls[zone]:
                     report.zones.append(ZoneReport(zone, provider.name, notes=shortfalls[zone]))
                 continue
@@ -452,9 +458,7 @@ class Agent:
                 tried.add(done.zone)
                 remembered.limits[provider.name] = limits.take(account, kind, provider.daily_writes, self.now())
                 remembered.set_owned(done.zone, done.before)
-                new = {change.key: change.after.values for change in changes if change.after}
-                old = done.before
-                remembered.set_pending(done.zone, {key: new[key] - old.get(key, frozenset()) for key in new})
+                remembered.set_pending(done.zone, additions(done.merge) if done.merge else {})
             if tried:
                 # A full disk must not keep the address from being followed.
                 with contextlib.suppress(OSError):
@@ -480,11 +484,12 @@ class Agent:
         failed: dict[str, AgentError | None] = {}
         for done in finished:
             name = self.config.domains[done.zone].name
-            # Who says for how long nothing must be sent is not asked after a pause of our own: `stops` sees to that.
-            if not isinstance(done.error, (StopError, WaitError)):
-                failed[name] = failed.get(name) or done.error
+            failed[name] = failed.get(name) or done.error
         for name, error in failed.items():
             before = remembered.outages.pop(name, None)
+            if isinstance(error, (StopError, WaitError)):
+                # It said itself for how long: see `stops`.
+                continue
             if error:
                 remembered.outages[name] = outages.failed(before, error, self.now(), self.chance())
             elif before:
@@ -571,6 +576,7 @@ class Agent:
         """When the next thing that waits can be done."""
         used = {provider.name for provider in self.config.domains.values()}
         times = [outage.until for name, outage in remembered.outages.items() if name in used]
+        times += [wait["until"] for name, wait in remembered.waits.items() if name in used]
         times += [zone.held_until for zone in report.zones if zone.held_until]
         times += [report.retry_at] if report.retry_at else []
         return min(times, default=None)

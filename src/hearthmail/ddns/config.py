@@ -51,8 +51,9 @@ class ProviderConfig:
 
     @property
     def daily_writes(self) -> int:
-        """Writes in 24 h, challenges apart; 0: as many as there are."""
-        return int(self.options.get("daily_writes", SPECS[self.type].daily_writes))
+        """Writes in 24 h, challenges apart: a person's own number, or that of the type; 0: as many as there are."""
+        own = self.options.get("daily_writes")
+        return SPECS[self.type].daily_writes if own is None else int(own)
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,8 @@ def _check_address(address: AddressConfig) -> None:
 
 def _check_provider(provider: ProviderConfig) -> None:
     for option in ("min_ttl", "daily_writes"):
-        value = provider.options.get(option, 0)
-        if not str(value).isdecimal():
+        value = provider.options.get(option)
+        if value is not None and not str(value).isdecimal():
             raise ConfigError(
                 f"DNS provider {provider.name} has the {option} {value!r}.",
                 f"Write dns_providers.{provider.name}.{option} as a whole number, 0 or more.",

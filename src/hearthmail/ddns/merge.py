@@ -113,6 +113,16 @@ def merge(
     return result
 
 
+def additions(outcome: Merge) -> dict[Key, frozenset[str]]:
+    """The values that its changes bring in and that are ours then. What others have in the same RRset is not in it."""
+    return {
+        change.key: outcome.owned.get(change.key, frozenset())
+        & change.after.values - (change.before.values if change.before else frozenset())
+        for change in outcome.changes
+        if change.after
+    }
+
+
 def arrived(
     existing: Mapping[Key, RRset], owned: Mapping[Key, frozenset[str]], pending: Mapping[Key, frozenset[str]]
 ) -> dict[Key, frozenset[str]]:

@@ -187,10 +187,10 @@ def _check_stops(state: State) -> None:
         if not all(isinstance(entry[key], str) for key in ("seal", "zone", "answer", "way_out")):
             raise ValueError("malformed entry of stopped")
     for wait in state.waits.values():
-        if not isinstance(wait["until"], (int, float)) or not isinstance(wait["why"], str):
+        if not _is_time(wait["until"]) or not isinstance(wait["why"], str):
             raise ValueError("malformed entry of waits")
     for requests in state.unchanged.values():
-        if not all(isinstance(at, (int, float)) for at in requests.values()):
+        if not all(_is_time(at) for at in requests.values()):
             raise ValueError("malformed entry of unchanged")
 
 

@@ -66,6 +66,7 @@ def test_the_model_of_the_lab(site: Site) -> None:
         "timeout": 5,
         "nameservers": [],
         "min_ttl": 0,
+        "daily_writes": None,
     }
     assert model["access"] == {"imap": "world", "pop3": "world", "submission": "world", "managesieve": "lan"}
     assert model["lan_networks"] == ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"]
