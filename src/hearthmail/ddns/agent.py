@@ -583,6 +583,9 @@ class Agent:
 
     def _tell_once(self, report: Report, remembered: State, found: address.Found) -> None:
         """What was told before, and is still the same, is not told again; `status` tells it as long as it lasts."""
+        for zone in report.zones:
+            # What a provider cannot hold was told by whoever put the records in place.
+            zone.notes = [note for note in zone.notes if note not in remembered.shortfalls]
         before, remembered.told = remembered.told, text.lines(report)
         self._remember_outcome(remembered, report, self._sought(found))
         if remembered.told == before and not report.changed:

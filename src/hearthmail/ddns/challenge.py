@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hearthmail.ddns import authoritative, publish, state
-from hearthmail.ddns.errors import AgentError, ConfigError, DnsError
+from hearthmail.ddns import authoritative, limits, publish, state
+from hearthmail.ddns.errors import AgentError, ConfigError, DnsError, ProviderError
 from hearthmail.ddns.merge import Conflict
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import ADDRESS_TTL, Key, RRset
-from hearthmail.ddns.report import Report, ZoneReport
+from hearthmail.ddns.report import Report, ZoneReport, clock_time
 from hearthmail.ddns.state import State
 
 if TYPE_CHECKING:
@@ -158,6 +158,29 @@ def _own(remembered: State, key: Key, values: frozenset[str]) -> None:
     remembered.set_owned(key.zone, {**remembered.owned_in(key.zone), key: values})
 
 
+def _permit(agent: Agent, remembered: State, held: dict[str, float]) -> publish.Permit:
+    """Challenges have a limit of their own, so that neither they nor the address keep the other waiting.
+
+    :param held: gets the zones that are not written to, and until when.
+    """
+
+    def permit(readings: list[publish.Done]) -> set[str]:
+        permitted = set()
+        for done in readings:
+            provider, now = agent.config.domains[done.zone], agent.now()
+            account = remembered.limits.get(provider.name, limits.Account())
+            ready = limits.ready_at(account, "challenge", 0, now)
+            if agent.config.write_limits and ready > now:
+                held[done.zone] = ready
+                continue
+            remembered.limits[provider.name] = limits.take(account, "challenge", 0, now)
+            permitted.add(done.zone)
+        state.save(remembered, agent.state_path)
+        return permitted
+
+    return permit
+
+
 def _write(agent: Agent, remembered: State, places: Iterable[Key]) -> Report:
     """Bring these places, and nothing else, to what the state says."""
     report = Report()
@@ -183,11 +206,18 @@ def _write(agent: Agent, remembered: State, places: Iterable[Key]) -> Report:
         jobs.append(publish.Job(zone, provider, desired, owned, frozenset(), adopt=False))
     if report.errors:
         return report
-    for done in publish.work_limited(jobs, True, True, make=agent.make):
-        zone_report = ZoneReport(
-            done.zone, agent.config.domains[done.zone].name, written=done.written, error=done.error
-        )
+    held: dict[str, float] = {}
+    for done in publish.work_limited(jobs, True, True, make=agent.make, permit=_permit(agent, remembered, held)):
+        provider = agent.config.domains[done.zone]
+        zone_report = ZoneReport(done.zone, provider.name, written=done.written, error=done.error)
         report.zones.append(zone_report)
+        if done.zone in held:
+            zone_report.error = ProviderError(
+                provider.name,
+                done.zone,
+                "too many challenges were written one after the other.",
+                f"Try again at {clock_time(held[done.zone])}; several names in one command are one write.",
+            )
         if done.merge is None:
             continue
         zone_report.changes = done.merge.changes

@@ -298,14 +298,20 @@ def test_an_apply_that_was_cut_off_is_finished_by_the_next_apply(world: World, a
         raise PowerLossError
 
     world.agent().apply()
-    tlsa = {"zone": ZONE, "name": "_25._tcp.mail", "type": "TLSA", "ttl": 3600, "values": [f"3 1 1 {'ab' * 32}"]}
-    world.ahead = {"postfix": [*MX_AND_SPF, tlsa]}
+    imaps = {
+        "zone": ZONE,
+        "name": "_imaps._tcp",
+        "type": "SRV",
+        "ttl": 3600,
+        "values": ["0 1 993 mail.hearth.example."],
+    }
+    world.ahead = {"postfix": [*MX_AND_SPF, imaps]}
     whole = world.provider._apply
     world.provider._apply = cut  # type: ignore[method-assign]
     with pytest.raises(PowerLossError):
         world.agent().apply()
     world.provider._apply = whole  # type: ignore[method-assign]
-    key = Key(ZONE, "_25._tcp.mail", "TLSA")
+    key = Key(ZONE, "_imaps._tcp", "SRV")
     for full in (False, True):
         # The service neither takes away what has arrived nor writes what a person asked for.
         world.agent().check(full)

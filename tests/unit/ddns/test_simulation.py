@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 
 from hearthmail.ddns import address, publish, text
 from hearthmail.ddns.address import Found
+from hearthmail.ddns.address.echo import Echo
+from hearthmail.ddns.address.router import RouterAnswer
 from hearthmail.ddns.config import AddressConfig
 from hearthmail.ddns.errors import AddressError
 from hearthmail.ddns.records import Key, RRset
@@ -305,20 +307,21 @@ def test_router_down_and_echo_services_that_disagree(simulation: Simulation) -> 
     says = {"a.example": "198.51.100.10", "b.example": "198.51.100.10"}
     router: list[str | None] = ["198.51.100.10"]
 
-    def ask_router(_port: int) -> ipaddress.IPv4Address:
+    def ask_router(*_rest: Any) -> RouterAnswer:
         if router[0] is None:
             raise AddressError("No router answers to UPnP.", "")
-        return ipaddress.IPv4Address(router[0])
+        return RouterAnswer(ipaddress.IPv4Address(router[0]), "upnp")
 
-    def look(_config: Any, published: str | None, *_rest: Any) -> Found:
-        def ask(url: str) -> ipaddress.IPv4Address:
-            return ipaddress.IPv4Address(says[url.split("/")[2]])
+    def ask_echo(echo: Echo, _source: str, _limit: float) -> ipaddress.IPv4Address:
+        return ipaddress.IPv4Address(says[echo.url.split("/")[2]])
 
-        try:
-            found = address.find_ipv4(config, published, own=lambda: None, router=ask_router, ask=ask)
-        except AddressError as error:
-            return Found(None, "", str(error), None, "", Ipv6Proof(), 0.0)
-        return Found(*found, "", None, "", Ipv6Proof(), 0.0)
+    def clock() -> float:
+        return world.clock
+
+    there = address.Sources(lambda: None, ask_router, ask_echo, lambda: "", clock=clock, monotonic=clock)
+
+    def look(_config: Any, *rest: Any, **options: Any) -> Found:
+        return address.look(config, *rest, **{**options, "sources": there})
 
     world.look = look  # type: ignore[method-assign]
     simulation.restart()
