@@ -21,6 +21,9 @@ import pytest
 
 from tests.flow import lab
 
+# The agent is the same on both.
+pytestmark = pytest.mark.release("trixie")
+
 CONFIG, STATE = "/run/flow-test-ddns.json", "/run/flow-test-no-state.json"
 MINIUPNPD = "/etc/miniupnpd/miniupnpd.conf"
 PORT = 8099
