@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hearthmail.ddns.records import Key, RRset, canonical
 from hearthmail.ddns.recordset import BY_ROLE, fragment, record_set, records_of_role
 from tests.flow import lab
+from tests.support.sites import full_box, full_site
+from tests.support.zones import ForeignZone, examples, foreign_zones, lost, powerdns_rrsets, strangers, wrongly_taken
 
 # The agent is the same on both.
 pytestmark = pytest.mark.release("trixie")
-from tests.support.sites import full_box, full_site
-from tests.support.zones import ForeignZone, examples, foreign_zones, lost, powerdns_rrsets, strangers, wrongly_taken
 
 ZONE = "random.example"
 API_PORT, API_KEY = 8081, "lab-api-key"
