@@ -638,7 +638,7 @@ def port25(state: str) -> None:
 
 
 def restore_line() -> None:
-    """Put the line back to where it was when the lab started, as far as it is not there."""
+    """Put the line back to where it was when the lab started, as far as it is not there, and its DNS."""
     blocked = out("hearth-router", "nft", "list", "set", "inet", "router", "blocked_ports")
     if "elements" in blocked:
         port25("open")
@@ -649,3 +649,5 @@ def restore_line() -> None:
         where["lan_prefix"] = FIRST_PREFIX
     if where:
         move(**where)
+        # A box that comes next knows nothing of this one: another address in its place would be a stranger's to it.
+        wait_for(lambda: published(MAIL_NAME) == [FIRST_WAN], 180, f"the provider answering with {FIRST_WAN}")
