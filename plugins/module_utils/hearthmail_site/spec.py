@@ -17,7 +17,8 @@ from .values import Kind
 
 # What the agent knows of the DNS providers; it lies beside the plugins, and needs no library for this.
 sys.path.append(str(Path(__file__).resolve().parents[3] / "src"))
-from hearthmail.ddns.providers import SPECS as SPECS  # model.py needs them too
+from hearthmail.ddns.errors import ConfigError as ConfigError  # checks.py needs it
+from hearthmail.ddns.providers import SPECS as SPECS  # and model.py these
 from hearthmail.ddns.providers.spec import Option
 
 

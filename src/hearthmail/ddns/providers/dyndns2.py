@@ -403,12 +403,11 @@ def holds_of(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"A"} | ({"AAAA"} if service.ipv6 else set()) | ({"MX"} if service.mx else set()))
 
 
-def make(name: str, options: Mapping[str, Any]) -> Any:
-    """Make the provider.
+def check(name: str, options: Mapping[str, Any]) -> tuple[Service, tuple[str, ...]]:
+    """Take the service and the names from an entry.
 
     :raises ConfigError: naming the key that is wrong.
     """
-    options = {**SPEC.defaults, **options}
     service = service_of(name, options)
     names = hostnames(name, options)
     if service.hosts == 0 and len(names) > 1:
@@ -416,13 +415,23 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
             f"dns_providers.{name}.hostnames has {len(names)} names, but an account of {service.title} stands for one.",
             "Write one entry of dns_providers for each name.",
         )
-    if service.login == "account" and not options["username"]:
+    if service.login == "account" and not options.get("username"):
         raise ConfigError(
             f"DNS provider {name} (dyndns2) lacks username.",
             f"Write it into dns_providers.{name} (secrets into the vault file).",
         )
+    return service, names
+
+
+def make(name: str, options: Mapping[str, Any]) -> Any:
+    """Make the provider.
+
+    :raises ConfigError: naming the key that is wrong.
+    """
     from hearthmail.ddns.providers.dyndns2_client import make_provider
 
+    options = {**SPEC.defaults, **options}
+    service, names = check(name, options)
     return make_provider(name, service, names, options)
 
 
@@ -483,6 +492,7 @@ SPEC = ProviderSpec(
         ),
     ),
     make=make,
+    check=check,
     holds=frozenset({"A", "AAAA", "MX"}),
     holds_of=holds_of,
     scope="Use the password, key or token that the service has for updates of the one name, where it has one; "

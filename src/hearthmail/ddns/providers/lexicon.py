@@ -16,9 +16,9 @@ from hearthmail.ddns.providers.spec import ALL_TYPES, Option, ProviderSpec
 OUR_KEYS = frozenset({"type", "module", "types", "timeout", "nameservers", "min_ttl", "daily_writes", "mx_priority"})
 # The keys of lexicon's modules: nearly all begin with auth_. Any other word is a slip of the pen.
 MODULES_KEYS = (
-    "api_key api_protocol cloud_id ddns_server dns_zone_id endpoint filename folder_id ib_host ib_view "
-    "mapping_override pdns_disable_notify pdns_server pdns_server_id plesk_server port private_zone resource_group "
-    "secret sleep_time weight zone_id"
+    "api_endpoint api_key api_protocol cloud_id ddns_server dns_zone_id endpoint filename folder_id ib_host ib_view "
+    "pdns_disable_notify pdns_server pdns_server_id plesk_server port private_zone resource_group retry_wait_time "
+    "secret_id secret_key sleep_time weight zone_id"
 )
 USUAL = frozenset({"A", "AAAA", "CNAME", "MX", "SRV", "TXT"})
 
