@@ -119,8 +119,8 @@ ANY = ProviderSpec(
     further=rf"auth_[a-z0-9_]+|{'|'.join(MODULES_KEYS.split())}",
     scope="The module's own keys stand in the list at the address above, without the name of the module: `auth_token` "
     "and the like. Each counts as a secret and is never shown. Get a credential that can do as little as possible.",
-    limits="Tried are only the modules which have a type of their own, and powerdns. After writing the agent looks "
-    "whether all other records are still there. TTLs are written, but not compared.",
+    limits="Only powerdns and the modules which have a type of their own are tested here, against imitations of the "
+    "providers. After writing the agent looks whether all other records are still there. TTLs are not compared.",
     keeps_ttl=False,
 )
 
