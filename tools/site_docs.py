@@ -20,7 +20,7 @@ from hearthmail_site import spec  # noqa: E402  the path has to be set first
 from hearthmail_site.values import Kind  # noqa: E402
 
 # The path to it was set by hearthmail_site.spec.
-from hearthmail.ddns.providers.spec import ALL_TYPES, ProviderSpec  # noqa: E402
+from hearthmail.ddns.providers.spec import ALL_TYPES, Option, ProviderSpec  # noqa: E402
 
 HEAD = """# The variables of a site
 
@@ -100,6 +100,8 @@ def tables(shape: spec.Shape) -> Iterator[str]:
                 if keys:
                     yield ""
                     yield from table(keys)
+                if name in shape.further:
+                    yield "\nAnd further keys of its own, each a secret: see docs/dns.md."
             yield "\n**Every type** has also:\n"
             yield from table(shape.common)
 
@@ -134,6 +136,17 @@ def held(provider: ProviderSpec) -> str:
     return f"all but {', '.join(lost)}" if len(lost) < len(provider.holds) else ", ".join(sorted(provider.holds))
 
 
+def when_left_out(option: Option) -> str:
+    """Say what counts for a key that is left out."""
+    if option.required:
+        return ""
+    if option.default is None:
+        return " (optional)"
+    default = option.default
+    words = ", ".join(default) if isinstance(default, tuple) else str(default).lower()
+    return f" (default `{words}`)"
+
+
 def providers() -> str:
     """Write the table of the providers, and a paragraph for each."""
     served = sorted(spec.SPECS.values(), key=lambda one: one.title.lower())
@@ -147,11 +160,7 @@ def providers() -> str:
         if not one.options:
             continue
         lines += ["", f"### {one.title}: `{one.type}`", "", f"<{one.page}>", ""]
-        lines += [
-            f"- `{option.name}`{'' if option.required else f' (default `{str(option.default).lower()}`)'}: "
-            f"{option.meaning}"
-            for option in one.options
-        ]
+        lines += [f"- `{option.name}`{when_left_out(option)}: {option.meaning}" for option in one.options]
         rest = [one.scope and f"Credential: {one.scope}", one.limits]
         if one.debian_packages:
             rest.append(f"Role `ddns` installs {', '.join(f'`{package}`' for package in one.debian_packages)}.")

@@ -358,14 +358,16 @@ class DuckDns(Fake):
         return "OK\n"
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        import lexicon._private.providers.duckdns as module
+        import dns.resolver
+        import dns.rrset
 
-        def ask(name: str, kind: str) -> dict[str, Any]:
-            found = [row for row in self.rows if row.type == kind]
-            one = {"id": kind, "type": kind, "name": name, "ttl": 60}
-            return {**one, "content": found[0].value} if found else {}
+        def resolve(_self: Any, name: str, kind: str) -> Any:
+            found = [row.value for row in self.rows if row.type == kind]
+            if not found:
+                raise dns.resolver.NXDOMAIN
+            return SimpleNamespace(rrset=dns.rrset.from_text(f"{name}.", 60, "IN", kind, *found))
 
-        patch.setattr(module.Provider, "_get_dns_record", staticmethod(ask))
+        patch.setattr(dns.resolver.Resolver, "resolve", resolve)
         super().install(patch)
 
 

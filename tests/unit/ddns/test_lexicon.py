@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import pkgutil
+import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 
 import pytest
 import requests
+from urllib3.util.retry import Retry
 
 from hearthmail.ddns import publish
 from hearthmail.ddns.config import ProviderConfig
@@ -111,7 +115,8 @@ def test_the_full_record_set_is_written_moved_and_left_alone(far_end: tuple[str,
     rest = [one for one in full("198.51.100.99") if one.key.type in ("A", "AAAA")]
     assert run(kind, fake.options, rest, moved.merge.owned).error is None
     assert {place: values for place, values in fake.values.items() if place[0] != "mail"} == before
-    assert fake.timeouts == {10.0}
+    # valuedomain uses urllib, which has one for all.
+    assert fake.timeouts == ({10.0} if kind == "valuedomain" else {(5.0, 10.0)})
 
 
 def test_a_hand_made_change_is_healed(far_end: tuple[str, Fake]) -> None:
@@ -308,9 +313,55 @@ def test_time_outs_are_ours_unless_given_and_are_taken_back(monkeypatch: pytest.
         requests.get("http://x.example/", timeout=1)
         requests.Session().post("http://x.example/")
         assert socket.getdefaulttimeout() == 3.5
-    assert seen == [3.5, 1, 3.5]
+    assert seen == [(3.5, 3.5), 1, (3.5, 3.5)]
     assert requests.adapters.HTTPAdapter.send is send
     assert socket.getdefaulttimeout() is None
+
+
+def test_what_a_module_repeats_and_waits_for_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, slept = [], list[float]()
+
+    def send(self: Any, _request: Any, **_: Any) -> requests.Response:
+        seen.append((self.max_retries.total, self.max_retries.respect_retry_after_header))
+        answer = requests.Response()
+        answer.status_code = 200
+        return answer
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    before = time.sleep
+    with guarded(10):
+        for total in (0, 1, 10):
+            session = requests.Session()
+            session.mount("http://", requests.adapters.HTTPAdapter(max_retries=Retry(total=total, backoff_factor=9)))
+            session.get("http://x.example/")
+        time.sleep(1)
+        with pytest.raises(OSError, match="a pause of 30 s"):
+            time.sleep(30)
+    assert seen == [(0, True), (1, True), (2, False)]
+    assert slept == [1]
+    assert time.sleep is before
+
+
+def test_a_secret_in_an_address_is_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(_self: Any, request: Any, **_: Any) -> requests.Response:
+        raise requests.ConnectionError(f"Max retries exceeded with url: {request.url}")
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    error = run("namecheap", {"auth_username": "hanako", "auth_token": "to/ken +&1"}, full()).error
+    assert isinstance(error, ProviderError)
+    assert "ApiKey=***" in str(error)
+    assert "ken" not in str(error).replace("apikey", "")
+
+
+def test_the_keys_of_every_module_are_known() -> None:
+    import lexicon._private.providers as folder
+
+    for name in sorted(set(modules()) - NOT_HERE - {"auto"}):
+        parser = argparse.ArgumentParser(add_help=False)
+        importlib.import_module(f"{folder.__name__}.{name}").Provider.configure_parser(parser)
+        for action in parser._actions:
+            assert re.fullmatch(SPECS["lexicon"].further, action.dest), (name, action.dest)
 
 
 def test_txt_forms() -> None:

@@ -6,17 +6,26 @@ The tests run over `SPECS`, so that a new type joins by itself. No request leave
 from __future__ import annotations
 
 import dataclasses
+import email.message
+import io
+import json
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+import urllib.response
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import dns.query
+import dns.resolver
 import pytest
 import requests
+import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from octodns.zone import Zone
@@ -25,7 +34,9 @@ from hearthmail.ddns import publish, shortfall
 from hearthmail.ddns.config import Config, ProviderConfig, parse
 from hearthmail.ddns.errors import ConfigError
 from hearthmail.ddns.merge import Change
-from hearthmail.ddns.providers import SPECS
+from hearthmail.ddns.providers import SPECS, lexicon
+from hearthmail.ddns.providers.dyndns2 import SERVICES
+from hearthmail.ddns.providers.limits import TIMEOUT
 from hearthmail.ddns.providers.spec import ALL_TYPES, ProviderSpec
 from hearthmail.ddns.records import Key, RRset
 
@@ -35,6 +46,27 @@ from .conftest import ZONE
 SERVED = sorted(name for name, spec in SPECS.items() if spec.make)
 # Those whose library works with this Python.
 HERE = [name for name in SERVED if SPECS[name].min_python <= sys.version_info[:2]]
+
+# What an entry needs beside what every entry of its type does: one of two keys, or those of the module.
+BESIDES: dict[str, dict[str, Any]] = {
+    "dyndns2": {
+        "url": "https://dyn.example/nic/update",
+        "username": "hanako",
+        "hostnames": [f"mail.{ZONE}", ZONE],
+        "nameservers": ["192.0.2.53"],
+    },
+    "lexicon": {"module": "powerdns", "pdns_server": "https://pdns.example", "auth_token": "Z2VoZWltZXMgV29ydA=="},
+}
+# The same types with keys that change what they hold.
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in HERE),
+    *(("dyndns2", {"url": None, "service": key, "hostnames": [f"mail.{ZONE}"]}) for key in SERVICES if key),
+    ("lexicon", {"types": ["A", "TLSA"]}),
+    ("lexicon", {"types": "a, caa"}),
+]
+
+# Those over a module of lexicon.
+LEXICON = sorted(spec.type for spec in lexicon.SPECS)
 
 # A credential as any other, and valid base64.
 SECRET = "Z2VoZWltZXMgV29ydA=="
@@ -81,11 +113,13 @@ def entry(private_key: str) -> Callable[..., dict[str, Any]]:
     def make(spec: ProviderSpec, **changes: Any) -> dict[str, Any]:
         special = {("transip", "key"): private_key}
         options = {
-            option.name: special.get((spec.type, option.name), SECRET) if option.secret else option.example.strip('"')
+            option.name: special.get((spec.type, option.name), SECRET)
+            if option.secret
+            else yaml.safe_load(option.example)
             for option in spec.options
             if option.required
         }
-        return {"type": spec.type, **options, **changes}
+        return {"type": spec.type, **options, **BESIDES.get(spec.type, {}), **changes}
 
     return make
 
@@ -106,11 +140,14 @@ def made(entry: dict[str, Any]) -> Any:
 # --- what it is made from -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", HERE)
-def test_what_it_holds_is_what_its_package_says(name: str, entry: Any) -> None:
+@pytest.mark.parametrize(("name", "changes"), VARIANTS)
+def test_what_it_holds_is_what_its_package_says(name: str, changes: dict[str, Any], entry: Any) -> None:
+    """For those without a package of octoDNS: what the object that reads and writes says, to octoDNS, of itself."""
     spec = SPECS[name]
-    assert spec.holds <= ALL_TYPES
-    assert frozenset(made(entry(spec)).SUPPORTS) & ALL_TYPES == spec.holds
+    options = entry(spec, **changes)
+    assert spec.held(options) <= spec.holds <= ALL_TYPES
+    assert spec.holds_of or spec.held(options) == spec.holds
+    assert frozenset(made(options).SUPPORTS) & ALL_TYPES == spec.held(options)
 
 
 @pytest.mark.parametrize("name", [name for name in SERVED if SPECS[name].min_python > (3, 11)])
@@ -164,9 +201,17 @@ def test_a_refused_credential_is_named_and_not_shown(name: str, entry: Any) -> N
 def test_a_credential_is_in_no_description(name: str, entry: Any) -> None:
     config = provider_config(entry(SPECS[name]))
     provider = publish.make_provider(config)
-    for key in SPECS[name].secrets:
+    assert SPECS[name].secrets_of(config.options)
+    for key in SPECS[name].secrets_of(config.options):
         for text in (repr(config), repr(provider), str(provider), repr(site(entry(SPECS[name])))):
             assert str(config.options[key]) not in text
+
+
+def test_only_the_type_lexicon_has_further_keys_and_they_are_secrets(entry: Any) -> None:
+    assert [name for name, spec in SPECS.items() if spec.further] == ["lexicon"]
+    options = entry(SPECS["lexicon"], auth_totp_secret=SECRET, types=["A"], tpyes="A")
+    assert set(SPECS["lexicon"].secrets_of(options)) == {"auth_token", "auth_totp_secret", "pdns_server"}
+    assert SPECS["dynu"].secrets_of({"auth_token": SECRET, "auth_more": SECRET}) == ("auth_token",)
 
 
 @pytest.mark.parametrize(("name", "key"), [("rfc2136", "key_secret"), ("transip", "key")])
@@ -199,29 +244,60 @@ class Heard:
     # What is answered: an HTTP status, or 0 for no connection.
     answer: int = 0
 
+    def listen(self, timeout: Any, checked: bool, url: str) -> None:
+        self.timeouts.append(timeout)
+        if not checked and url.startswith("https"):
+            self.unchecked.append(url)
+
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
-    """Listen at the lowest place of `requests` and of dnspython, where the time-out is what really counts."""
+    """Listen at the lowest place of `requests`, urllib and dnspython, where the time-out is what really counts."""
     heard = Heard()
 
     def send(self: Any, request: Any, stream: bool = False, timeout: Any = None, verify: Any = True, **_: Any) -> Any:
-        heard.timeouts.append(timeout)
-        heard.retries.append(self.max_retries.total)
-        if not verify and request.url.startswith("https"):
-            heard.unchecked.append(request.url)
+        heard.listen(timeout, bool(verify), request.url)
+        retries = self.max_retries
+        heard.retries.append(retries.total)
+        # urllib3 makes no pause before the first repetition.
+        heard.pauses += [retries.backoff_factor * 2**count for count in range(1, retries.total)]
+        assert retries.total == 0 or not retries.respect_retry_after_header
         if not heard.answer:
             raise requests.ConnectionError("no network in here")
         answer = requests.Response()
         answer.status_code, answer.url, answer.request = heard.answer, request.url, request
-        answer._content = SLOW_DOWN
+        answer._content, answer._content_consumed = SLOW_DOWN, True  # type: ignore[attr-defined]
         return answer
+
+    def do_open(_self: Any, _class: Any, request: Any, context: Any = None, **_: Any) -> Any:
+        # Python's own mark for "that of all sockets".
+        unset = request.timeout is socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+        checked = context is None or context.verify_mode == ssl.CERT_REQUIRED
+        heard.listen(socket.getdefaulttimeout() if unset else request.timeout, checked, request.full_url)
+        if not heard.answer:
+            raise urllib.error.URLError("no network in here")
+        answer = urllib.response.addinfourl(
+            io.BytesIO(SLOW_DOWN), email.message.Message(), request.full_url, heard.answer
+        )
+        answer.msg = "slow down"  # type: ignore[attr-defined]
+        return answer
+
+    def resolve(self: Any, *_args: Any, lifetime: Any = None, **_: Any) -> Any:
+        heard.timeouts.append(lifetime or self.lifetime)
+        raise BlockedError("no network in here")
+
+    def udp(*_args: Any, timeout: Any, **_: Any) -> Any:
+        heard.timeouts.append(timeout)
+        raise BlockedError("no network in here")
 
     def xfr(*_args: Any, timeout: Any, lifetime: Any, **_: Any) -> Any:
         heard.timeouts += [timeout, lifetime]
         raise BlockedError("no network in here")
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    monkeypatch.setattr(urllib.request.AbstractHTTPHandler, "do_open", do_open)
+    monkeypatch.setattr(dns.resolver.Resolver, "resolve", resolve)
+    monkeypatch.setattr(dns.query, "udp_with_fallback", udp)
     monkeypatch.setattr(dns.query, "xfr", xfr)
     monkeypatch.setattr(time, "sleep", heard.pauses.append)
     return heard
@@ -246,6 +322,26 @@ def porkbun_limits(provider: Any, heard: Heard) -> None:
 ELSEWHERE: dict[str, Callable[[Any, Heard], None]] = {"route53": boto_limits, "porkbun": porkbun_limits}
 
 
+def write_by_dyndns2(provider: Any) -> None:
+    """One new address, where the name servers know none."""
+    provider.question = lambda _server, key: RRset(key, 0, frozenset())
+    new = RRset(Key(ZONE, "mail", "A"), 60, frozenset({"198.51.100.7"}))
+    provider.apply(publish.to_plan(provider, publish.read_zone(provider, ZONE), [Change(new.key, None, new)]))
+
+
+def write_to_duckdns(provider: Any) -> None:
+    provider._class._get_dns_record = staticmethod(lambda *_: {})
+    zone = ZONES["duckdns"]
+    new = RRset(Key(zone, "", "A"), 60, frozenset({"198.51.100.7"}))
+    provider.apply(publish.to_plan(provider, publish.read_zone(provider, zone), [Change(new.key, None, new)]))
+
+
+# These read by DNS, and only write by HTTP.
+WRITE: dict[str, Callable[[Any], None]] = {"dyndns2": write_by_dyndns2, "duckdns": write_to_duckdns}
+# Where the zone must have a name of the provider's.
+ZONES = {"duckdns": "hearth.duckdns.org"}
+
+
 @pytest.mark.parametrize("name", HERE)
 def test_our_limits_are_set(name: str, entry: Any, heard: Heard) -> None:
     provider = made(entry(SPECS[name]))
@@ -253,8 +349,38 @@ def test_our_limits_are_set(name: str, entry: Any, heard: Heard) -> None:
     if name in ELSEWHERE:
         ELSEWHERE[name](provider, heard)
     else:
-        with pytest.raises(Exception, match=r"no network|retries|request failed"):
-            provider.populate(Zone(f"{ZONE}.", []), target=True, lenient=True)
+        with pytest.raises(Exception, match=FAILED):
+            read_of(name)(provider)
+    check_limits(heard)
+
+
+@pytest.mark.parametrize("name", sorted(WRITE))
+def test_our_limits_are_set_where_it_writes(name: str, entry: Any, heard: Heard) -> None:
+    with pytest.raises(Exception, match=FAILED):
+        WRITE[name](made(entry(SPECS[name])))
+    assert heard.timeouts == [TIMEOUT]
+    check_limits(heard)
+
+
+@pytest.mark.parametrize("name", [name for name in LEXICON if name not in {"duckdns", "valuedomain"}])
+def test_lexicons_requests_have_our_time_outs(name: str, entry: Any, heard: Heard) -> None:
+    with pytest.raises(Exception, match=FAILED):
+        read_of(name)(made(entry(SPECS[name])))
+    assert set(heard.timeouts) == {TIMEOUT}
+
+
+# How a call that was not let out ends.
+FAILED = r"no network|retries|request failed|cannot be asked|None of the name servers"
+
+
+def read_of(name: str) -> Callable[[Any], None]:
+    def read(provider: Any) -> None:
+        provider.populate(Zone(f"{ZONES.get(name, ZONE)}.", []), target=True, lenient=True)
+
+    return read
+
+
+def check_limits(heard: Heard) -> None:
     assert heard.timeouts
     for timeout in heard.timeouts:
         assert timeout is not None
@@ -271,7 +397,7 @@ def test_no_answer_makes_it_wait_for_long(name: str, status: int, entry: Any, he
     """A provider may ask for a pause of minutes: the agent makes it, and not a sleep in the middle of a run."""
     heard.answer = status
     with pytest.raises(Exception, match=r".") as caught:
-        made(entry(SPECS[name])).populate(Zone(f"{ZONE}.", []), target=True, lenient=True)
+        WRITE.get(name, read_of(name))(made(entry(SPECS[name])))
     assert not isinstance(caught.value, AssertionError)
     assert 1 <= len(heard.timeouts) <= 3
     assert sum(heard.pauses) <= LONGEST_PAUSES
@@ -303,7 +429,7 @@ def test_the_plan_for_the_full_record_set(name: str, entry: Any) -> None:
     config = site(entry(SPECS[name]))
     provider = publish.make_provider(config.domains[ZONE])
     held, lost = shortfall.split(FULL, config)
-    assert {rrset.key.type for rrset in lost} == ALL_TYPES - SPECS[name].holds
+    assert {rrset.key.type for rrset in lost} == ALL_TYPES - config.domains[ZONE].holds
     plan = publish.to_plan(provider, Zone(f"{ZONE}.", []), [Change(rrset.key, None, rrset) for rrset in held])
     assert publish.snapshot(plan.desired) == {rrset.key: rrset for rrset in held}
     assert {(change.new.name, change.new._type) for change in plan.changes} == {(r.key.name, r.key.type) for r in held}
@@ -314,18 +440,31 @@ def test_the_plan_for_the_full_record_set(name: str, entry: Any) -> None:
 def test_no_other_package_is_loaded(name: str, entry: Any) -> None:
     """In a Python of its own: nothing of octoDNS before a provider is made, and then no type's but its own."""
     script = (
-        "import sys\n"
+        "import json, sys\n"
         "from hearthmail.ddns.providers import SPECS\n"
         "def loaded(): return sorted({m.split('.')[0] for m in sys.modules if m.startswith('octodns')})\n"
         f"before, entry = loaded(), {entry(SPECS[name])!r}\n"
         "heavy = sorted({'requests', 'boto3', 'lexicon', 'httpx', 'dns'} & set(sys.modules))\n"
         f"SPECS[{name!r}].make('home', entry)\n"
-        "print(before, heavy, [m for m in loaded() if m != 'octodns'])\n"
+        "print(json.dumps([before, heavy, loaded(), 'lexicon' in sys.modules]))\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=_path())
-    before, heavy, after = ran.stdout.split("] ")
-    assert (before, heavy) == ("[", "[")
-    assert after.count("octodns_") <= 1, after
+    before, heavy, after, with_lexicon = json.loads(ran.stdout)
+    assert (before, heavy) == ([], [])
+    assert sum(module.startswith("octodns_") for module in after) <= 1, after
+    assert with_lexicon == (name in LEXICON)
+
+
+@pytest.mark.parametrize("name", [name for name in LEXICON if not SPECS[name].debian_packages])
+def test_no_module_of_lexicon_with_a_type_needs_a_compiled_package(name: str, entry: Any) -> None:
+    """In a Python of its own, without the one that lexicon asks for."""
+    script = (
+        "import sys\n"
+        "sys.modules['cryptography'] = None\n"
+        "from hearthmail.ddns.providers import SPECS\n"
+        f"SPECS[{name!r}].make('home', {entry(SPECS[name])!r}).session({ZONES.get(name, ZONE)!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=_path())
 
 
 def _path() -> dict[str, str]:

@@ -114,6 +114,8 @@ SERVICES: dict[str, Service] = {
         ipv4="myipv4",
         ipv6="myipv6",
         clear_ipv6=True,
+        # https://desec.readthedocs.io/en/latest/rate-limits.html: dyndns, 1/min for a domain.
+        pause=60,
         login="host",
     ),
     "he": Service(
@@ -401,12 +403,11 @@ def holds_of(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"A"} | ({"AAAA"} if service.ipv6 else set()) | ({"MX"} if service.mx else set()))
 
 
-def make(name: str, options: Mapping[str, Any]) -> Any:
-    """Make the provider.
+def check(name: str, options: Mapping[str, Any]) -> tuple[Service, tuple[str, ...]]:
+    """Take the service and the names from an entry.
 
     :raises ConfigError: naming the key that is wrong.
     """
-    options = {**SPEC.defaults, **options}
     service = service_of(name, options)
     names = hostnames(name, options)
     if service.hosts == 0 and len(names) > 1:
@@ -414,13 +415,23 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
             f"dns_providers.{name}.hostnames has {len(names)} names, but an account of {service.title} stands for one.",
             "Write one entry of dns_providers for each name.",
         )
-    if service.login == "account" and not options["username"]:
+    if service.login == "account" and not options.get("username"):
         raise ConfigError(
             f"DNS provider {name} (dyndns2) lacks username.",
             f"Write it into dns_providers.{name} (secrets into the vault file).",
         )
+    return service, names
+
+
+def make(name: str, options: Mapping[str, Any]) -> Any:
+    """Make the provider.
+
+    :raises ConfigError: naming the key that is wrong.
+    """
     from hearthmail.ddns.providers.dyndns2_client import make_provider
 
+    options = {**SPEC.defaults, **options}
+    service, names = check(name, options)
     return make_provider(name, service, names, options)
 
 
@@ -434,21 +445,21 @@ SPEC = ProviderSpec(
             f"The service: {', '.join(f'`{key}` ({one.title})' for key, one in SERVICES.items() if key)}.",
             "noip",
             required=False,
-            default="",
+            kind="choice",
+            choices=tuple(filter(None, SERVICES)),
         ),
         Option(
             "url",
             "Where updates go, for any other service that speaks the protocol.",
             "https://dyn.example/nic/update",
             required=False,
-            default="",
+            kind="address",
         ),
         Option(
             "username",
             "The user name. deSEC and Hurricane Electric take the hostname, which is the default there.",
-            "{{ vault_dyndns_username }}",
+            "hanako",
             required=False,
-            default="",
         ),
         Option(
             "password",
@@ -457,7 +468,10 @@ SPEC = ProviderSpec(
             secret=True,
         ),
         Option(
-            "hostnames", "The full names which the account may update; they must exist there.", "[mail.example.org]"
+            "hostnames",
+            "The full names which the account may update; they must exist there.",
+            "[mail.hearth.example]",
+            kind="names",
         ),
         Option(
             "attempt",
@@ -465,19 +479,26 @@ SPEC = ProviderSpec(
             "2",
             required=False,
             default=1,
+            kind="count",
         ),
-        Option("timeout", "Seconds to wait for an answer.", "10", required=False, default=10),
+        Option("timeout", "Seconds to wait for an answer.", "10", required=False, default=10, kind="seconds"),
         Option(
             "plain_http",
             "Allow a url without TLS, which shows the password to everybody on the way: for a lab only.",
             "false",
             required=False,
             default=False,
+            kind="yes_no",
         ),
     ),
     make=make,
+    check=check,
     holds=frozenset({"A", "AAAA", "MX"}),
     holds_of=holds_of,
-    min_ttl=0,
+    scope="Use the password, key or token that the service has for updates of the one name, where it has one; "
+    "otherwise whoever has it can do all that the account can.",
+    limits="The protocol writes addresses, and at some services MX: all other records are printed for a person to "
+    "enter. TTLs are the service's. Services block who repeats an update that changes nothing, so none is sent. deSEC "
+    "takes 1 update a minute for a domain; domaindiscount24 takes the next one after 30 minutes.",
     keeps_ttl=False,
 )

@@ -17,6 +17,7 @@ from octodns.record import Record
 from hearthmail.ddns import authoritative
 from hearthmail.ddns.errors import DnsError, ProviderError, StopError, WaitError
 from hearthmail.ddns.providers.dyndns2 import Host, Outcome, Query, Service, outcomes, queries, quoted, way_out
+from hearthmail.ddns.providers.limits import patience
 from hearthmail.ddns.records import Key, RRset
 
 # No service needs more of an answer; what is longer is a web page.
@@ -68,7 +69,7 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
         self.names = names
         self.timeout = float(options["timeout"])
         self.nameservers = tuple(options.get("nameservers") or ())
-        self._credentials = (str(options["username"]), str(options["password"]))
+        self._credentials = (str(options["username"] or ""), str(options["password"]))
         self.settled: frozenset[str] = frozenset()
         self.unchanged: set[str] = set()
         self.pause = 0.0
@@ -222,7 +223,7 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
                 params=parameters,
                 auth=authentication,
                 headers=headers,
-                timeout=self.timeout,
+                timeout=patience(self.timeout),
                 allow_redirects=False,
                 stream=True,
             ) as answer:

@@ -13,10 +13,16 @@ from hearthmail.ddns.errors import ConfigError
 from hearthmail.ddns.providers.spec import ALL_TYPES, Option, ProviderSpec
 
 # Keys of an entry that are ours; all others go to lexicon.
-OUR_KEYS = frozenset({"type", "module", "types", "timeout", "nameservers", "min_ttl", "mx_priority"})
+OUR_KEYS = frozenset({"type", "module", "types", "timeout", "nameservers", "min_ttl", "daily_writes", "mx_priority"})
+# The keys of lexicon's modules: nearly all begin with auth_. Any other word is a slip of the pen.
+MODULES_KEYS = (
+    "api_endpoint api_key api_protocol cloud_id ddns_server dns_zone_id endpoint filename folder_id ib_host ib_view "
+    "pdns_disable_notify pdns_server pdns_server_id plesk_server port private_zone resource_group retry_wait_time "
+    "secret_id secret_key sleep_time weight zone_id"
+)
 USUAL = frozenset({"A", "AAAA", "CNAME", "MX", "SRV", "TXT"})
 
-TIMEOUT = Option("timeout", "Seconds to wait for each answer.", "10", required=False, default=10)
+TIMEOUT = Option("timeout", "Seconds to wait for each answer.", "10", required=False, default=10, kind="seconds")
 
 
 def make(module: str, spec: ProviderSpec, name: str, options: Mapping[str, Any]) -> Any:
@@ -36,7 +42,8 @@ def _spec(
     options: tuple[Option, ...],
     holds: frozenset[str],
     min_ttl: int = 0,
-    daily_writes: int = 0,
+    scope: str = "",
+    limits: str = "",
 ) -> ProviderSpec:
     def make_one(name: str, given: Mapping[str, Any]) -> Any:
         return make(module, spec, name, given)
@@ -49,7 +56,8 @@ def _spec(
         make=make_one,
         holds=holds,
         min_ttl=min_ttl,
-        daily_writes=daily_writes,
+        scope=scope,
+        limits=limits,
         keeps_ttl=False,
     )
     return spec
@@ -88,9 +96,11 @@ ANY = ProviderSpec(
         Option(
             "types",
             "The types of records that it can hold.",
-            "A, AAAA, CNAME, MX, TXT",
+            "[A, AAAA, CNAME, MX, TXT]",
             required=False,
-            default=", ".join(sorted(USUAL)),
+            default=tuple(sorted(USUAL)),
+            kind="choices",
+            choices=tuple(sorted(ALL_TYPES)),
         ),
         Option(
             "mx_priority",
@@ -98,12 +108,19 @@ ANY = ProviderSpec(
             "apart",
             required=False,
             default="content",
+            kind="choice",
+            choices=("content", "apart"),
         ),
         TIMEOUT,
     ),
     make=_make_any,
     holds=ALL_TYPES,
     holds_of=_types_of,
+    further=rf"auth_[a-z0-9_]+|{'|'.join(MODULES_KEYS.split())}",
+    scope="The module's own keys stand in the list at the address above, without the name of the module: `auth_token` "
+    "and the like. Each counts as a secret and is never shown. Get a credential that can do as little as possible.",
+    limits="Only powerdns and the modules which have a type of their own are tested here, against imitations of the "
+    "providers. After writing the agent looks whether all other records are still there. TTLs are not compared.",
     keeps_ttl=False,
 )
 
@@ -114,6 +131,9 @@ SPECS: tuple[ProviderSpec, ...] = (
         "https://www.dynu.com/en-US/Support/API",
         (_secret("auth_token", "The API key: Control Panel, API Credentials."),),
         USUAL,
+        scope="There is one API key for the whole account: Control Panel, API Credentials. It never expires; it can be "
+        "reset there.",
+        limits="The free service holds only some records of a domain (https://www.dynu.com/en-US/Membership).",
     ),
     _spec(
         "gehirn",
@@ -124,6 +144,7 @@ SPECS: tuple[ProviderSpec, ...] = (
             _secret("auth_secret", "The secret of the API client."),
         ),
         USUAL,
+        scope="Make an API client for this box alone, with rights on DNS and on nothing else.",
     ),
     _spec(
         "valuedomain",
@@ -131,6 +152,9 @@ SPECS: tuple[ProviderSpec, ...] = (
         "https://www.value-domain.com/vdapi/",
         (_secret("auth_token", "The token of the API, with this box's address allowed."),),
         USUAL,
+        scope="The token reaches all domains of the account.",
+        limits="A zone is written as a whole: what somebody else changes in the same seconds is lost. One TTL counts "
+        "for all records of the zone, and the agent leaves it as it is.",
     ),
     _spec(
         "namecheap",
@@ -140,23 +164,35 @@ SPECS: tuple[ProviderSpec, ...] = (
             Option("auth_username", "The account's user name.", "hanako"),
             _secret("auth_token", "The API key: Profile, Tools, API Access; this box's address must be allowed there."),
             Option(
-                "auth_client_ip", "The address that is allowed there.", "192.0.2.1", required=False, default="127.0.0.1"
+                "auth_client_ip",
+                "The address that is allowed there.",
+                "192.0.2.1",
+                required=False,
+                default="127.0.0.1",
+                kind="host",
             ),
         ),
         # The interface replaces all records of a domain at once, and knows neither SRV nor TLSA.
         frozenset({"A", "AAAA", "CNAME", "MX", "TXT"}),
         min_ttl=60,
+        scope="The key reaches the whole account.",
+        limits="Only listed IPv4 addresses are let in: when yours changes, the agent is refused until you allow the "
+        "new one. So it suits a line with a fixed address; else use `type: none` or move the zone. A zone is written "
+        "as a whole: what somebody else changes in the same seconds is lost.",
     ),
     _spec(
         "netcup",
         "netcup",
         "https://ccp.netcup.net/run/webservice/servers/endpoint.php",
         (
-            Option("auth_customer_id", "The customer number.", "12345"),
+            Option("auth_customer_id", "The customer number.", '"12345"'),
             _secret("auth_api_key", "The API key: Customer Control Panel, Master Data, API."),
             _secret("auth_api_password", "The API password, from the same page."),
         ),
         ALL_TYPES - {"SRV"},
+        scope="The API password is one for the whole customer account. Make an API key for this box alone: it can be "
+        "removed by itself.",
+        limits="One TTL counts for all records of the zone; the agent leaves it as it is.",
     ),
     _spec(
         "godaddy",
@@ -168,6 +204,8 @@ SPECS: tuple[ProviderSpec, ...] = (
         ),
         frozenset({"A", "AAAA", "CNAME", "MX", "TXT"}),
         min_ttl=600,
+        scope="A key and its secret reach all domains of the account.",
+        limits="60 requests a minute. After a write it takes no other for some seconds.",
     ),
     _spec(
         "ionos",
@@ -176,6 +214,7 @@ SPECS: tuple[ProviderSpec, ...] = (
         (_secret("api_key", "Prefix and key, joined by a dot, from developer.hosting.ionos.com/keys."),),
         ALL_TYPES,
         min_ttl=60,
+        scope="Make a key for this box alone. It reaches all domains of the account.",
     ),
     _spec(
         "duckdns",
@@ -185,6 +224,8 @@ SPECS: tuple[ProviderSpec, ...] = (
         # Its only TXT value shows at every name of the domain at once: of no use to records with fixed meanings.
         frozenset({"A", "AAAA"}),
         min_ttl=60,
+        scope="There is one token, for all names of the account.",
+        limits="One IPv4 and one IPv6 address for a name under duckdns.org; all other records cannot stand there.",
     ),
     ANY,
 )

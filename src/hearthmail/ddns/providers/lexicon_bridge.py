@@ -7,7 +7,8 @@ lexicon works record by record, and its modules differ more than their interface
 - New values are created before old ones are deleted, so that a place is never empty; only a CNAME goes first.
 - Only values that the plan names are created or deleted. Afterwards everything else must still be there.
 - TTLs are given, but not compared: half of the modules tell another one than was asked for.
-- Each call to the network has our time-out: lexicon sets none.
+- Each call to the network has our time-out: lexicon sets none. What a module repeats or waits for by itself is cut
+  short: godaddy would ask 10 times with pauses of minutes, valuedomain for ever.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import importlib
 import io
 import logging
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex
+from urllib.parse import quote, quote_plus
 
 import requests
 from octodns.provider.base import BaseProvider
@@ -29,6 +32,7 @@ from octodns.record.rr import Rrset
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
 from hearthmail.ddns.providers.lexicon import OUR_KEYS
 from hearthmail.ddns.providers.lexicon_repairs import REPAIRS, TRAITS, Traits
+from hearthmail.ddns.providers.limits import LONGEST_PAUSE, RETRIES, patience
 from hearthmail.ddns.records import canonical
 
 TARGETS = frozenset({"CNAME", "MX", "NS", "SRV"})
@@ -57,16 +61,29 @@ class Entry:
 
 @contextlib.contextmanager
 def guarded(seconds: float) -> Iterator[None]:
-    """Give every network call inside a time-out, and keep quiet what modules print."""
+    """Give every network call inside a time-out, let nothing wait for long, and keep quiet what modules print."""
     send = requests.adapters.HTTPAdapter.send
+    sleep = time.sleep
 
     def send_in_time(self: Any, request: Any, *args: Any, **options: Any) -> Any:
         if len(args) < 2 and options.get("timeout") is None:
-            options["timeout"] = seconds
+            options["timeout"] = patience(seconds)
+        retries = self.max_retries
+        if retries.total is None or retries.total > RETRIES:
+            # The first pause of urllib3 has no length, the second one twice the factor.
+            self.max_retries = retries.new(
+                total=RETRIES, backoff_factor=LONGEST_PAUSE / 2, respect_retry_after_header=False
+            )
         return send(self, request, *args, **options)
+
+    def sleep_a_little(pause: float | SupportsIndex) -> None:
+        if float(pause) > LONGEST_PAUSE:
+            raise OSError(f"it wants a pause of {float(pause):g} s")
+        sleep(pause)
 
     before = socket.getdefaulttimeout()
     requests.adapters.HTTPAdapter.send = send_in_time  # type: ignore[method-assign]
+    time.sleep = sleep_a_little
     # For modules that use urllib or http.client instead of requests.
     socket.setdefaulttimeout(seconds)
     try:
@@ -74,6 +91,7 @@ def guarded(seconds: float) -> Iterator[None]:
             yield
     finally:
         requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]
+        time.sleep = sleep
         socket.setdefaulttimeout(before)
 
 
@@ -117,7 +135,7 @@ class LexiconProvider(BaseProvider):  # type: ignore[misc]
         self.holds = holds
         self.timeout = float(options["timeout"])
         self.traits: Traits = TRAITS.get(module, Traits(priority_apart=options.get("mx_priority") == "apart"))
-        self._keys = {key: str(value) for key, value in options.items() if key not in OUR_KEYS}
+        self._keys = {key: str(one) for key, one in options.items() if key not in OUR_KEYS and one is not None}
         try:
             self._class = load(module)
         except LookupError as error:
@@ -169,8 +187,11 @@ class LexiconProvider(BaseProvider):  # type: ignore[misc]
 
     def _harmless(self, text: str) -> str:
         for key, value in self._keys.items():
-            if value and key not in ("auth_username", "auth_client_ip", "pdns_server"):
-                text = text.replace(value, "***")
+            if key in ("auth_username", "auth_client_ip", "pdns_server"):
+                continue
+            # In an address it stands quoted.
+            for form in (value, quote(value, safe=""), quote_plus(value)):
+                text = text.replace(form, "***") if form else text
         return "".join(one if one.isprintable() and one.isascii() else "?" for one in " ".join(text.split()))[:200]
 
     def _entries(self, zone: str) -> list[Entry]:

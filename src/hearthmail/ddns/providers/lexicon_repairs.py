@@ -9,7 +9,7 @@ Each repair is a class over the module's own, because the module
 - namecheap: replaces all records at once and leaves out how the domain's mail works (`EmailType`);
 - godaddy: writes MX without a priority, and asks for the public suffix list;
 - ionos: writes and reads MX and SRV without their priority;
-- duckdns: deletes both addresses when one is deleted;
+- duckdns: deletes both addresses when one is deleted, and waits a minute for a name server;
 - powerdns: takes every CNAME for a name in the zone.
 
 A class with `replace_rrset` writes a place in one step.
@@ -21,6 +21,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from hearthmail.ddns.providers.limits import READ
 
 
 @dataclass(frozen=True)
@@ -272,8 +274,22 @@ def duckdns(base: Base) -> Base:
         def authenticate(self) -> None:
             """Nobody is asked: there is nothing to ask for."""
 
+        @staticmethod
+        def _get_dns_record(name: str, rtype: str) -> dict[str, Any]:
+            import dns.resolver
+
+            resolver = dns.resolver.Resolver()
+            resolver.lifetime = READ
+            try:
+                rrset = resolver.resolve(name, rtype).rrset
+            except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
+                return {}
+            one: dict[str, Any] = {"id": rtype, "type": rtype, "name": name}
+            return {**one, "ttl": rrset.ttl, "content": rrset[0].address} if rrset else {}
+
         def list_records(self, rtype: Any = None, name: Any = None, content: Any = None) -> list[dict[str, Any]]:
-            return [one for one in super().list_records() if one["type"] in ("A", "AAAA")]
+            host = f"{self._get_duckdns_domain(self.domain)}.duckdns.org"
+            return [one for kind in ("A", "AAAA") if (one := self._get_dns_record(host, kind))]
 
         def replace_rrset(self, rtype: str, name: str, ttl: int, contents: list[str]) -> None:
             if name:

@@ -15,6 +15,13 @@ TIMEOUT = (CONNECT, READ)
 # knows whether the first one arrived. The agent's next round reads the zone and sees.
 RETRIES = 2
 PAUSE = 0.5
+# The longest single pause in seconds that a package may make by itself, where it makes its own.
+LONGEST_PAUSE = 3.0
+
+
+def patience(seconds: float = READ) -> tuple[float, float]:
+    """The time-outs to connect and to read, where a person says how long to wait for an answer."""
+    return min(CONNECT, seconds), seconds
 
 
 def limit(session: Any) -> Any:

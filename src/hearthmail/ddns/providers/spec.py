@@ -5,6 +5,7 @@ Plain values, without any library of others: the controller's plugins read them 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +24,9 @@ class Option:
     :param required: whether it cannot be left out.
     :param default: what counts when it is left out.
     :param secret: whether it must never be shown.
-    :param kind: what it may be: `text`, `url` (`http(s)://host:port`), `host` (a name or an address), `port`, `seconds`
-        (1 to 120), `yes_no`, `choice` (of `choices`). The preflight checks it.
+    :param kind: what it may be: `text`, `url` (`http(s)://host:port`), `address` (a URL with a path), `host` (a name or
+        an address), `port`, `seconds` (1 to 120), `count`, `yes_no`, `choice` (of `choices`), `choices` (a list of
+        them), `names` (a list of domain names). The preflight checks it.
     :param choices: what can be chosen from.
     """
 
@@ -54,6 +56,8 @@ class ProviderSpec:
     :param make: makes an octoDNS provider from the entry's name and its keys; None: a person enters the records.
     :param explain: the way out for an HTTP status with which the provider refuses.
     :param holds_of: what an entry with these keys can hold, where that depends on them; otherwise it is `holds`.
+    :param check: raises ConfigError where an entry's name and keys are not right together; the preflight asks it too.
+    :param further: a regular expression for keys which an entry may have besides `options`; each is a secret.
     :param keeps_ttl: whether it keeps the TTL that it is given. Where it does not, a TTL is never a difference.
     :param scope: how a person gets a credential that can do as little as possible, in sentences.
     :param limits: what else a person should know: its rate limits, what it cannot do; in sentences.
@@ -77,6 +81,8 @@ class ProviderSpec:
     min_python: tuple[int, int] = (3, 11)
     holds_of: Callable[[Mapping[str, Any]], frozenset[str]] | None = None
     keeps_ttl: bool = True
+    further: str = ""
+    check: Callable[[str, Mapping[str, Any]], object] | None = None
 
     def held(self, options: Mapping[str, Any]) -> frozenset[str]:
         """The types of records that an entry with these keys can hold."""
@@ -94,5 +100,11 @@ class ProviderSpec:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The keys whose values must never be shown."""
+        """The keys whose values must never be shown. Of an entry with `further` keys see `secrets_of`."""
         return tuple(option.name for option in self.options if option.secret)
+
+    def secrets_of(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The keys of an entry whose values must never be shown."""
+        known = {option.name for option in self.options}
+        others = (key for key in options if key not in known and self.further and re.fullmatch(self.further, key))
+        return (*self.secrets, *others)
