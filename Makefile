@@ -51,7 +51,7 @@ lint: bootstrap ## ansible-lint, yamllint, ruff, mypy, roles' defaults against t
 	@$(VENV)/python tools/run_tests.py lint
 
 unit: bootstrap ## The tests that need no containers
-	@$(VENV)/python -m pytest tests/unit
+	@$(VENV)/python -m pytest tests/unit -n auto
 
 molecule: bootstrap ## Every molecule scenario
 	@$(SUDO) $(VENV)/python tools/run_tests.py molecule

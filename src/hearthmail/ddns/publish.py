@@ -99,7 +99,7 @@ def make_provider(config: ProviderConfig) -> Any:
 
 def without_secrets(config: ProviderConfig, text: str) -> str:
     """Take the credentials out of what a library or a provider says."""
-    for key in SPECS[config.type].secrets:
+    for key in SPECS[config.type].secrets_of(config.options):
         value = str(config.options.get(key) or "")
         for form in (value, quote(value, safe=""), quote_plus(value)):
             # One of less than 4 characters is none; it would only tear words apart.
