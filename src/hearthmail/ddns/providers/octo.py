@@ -105,8 +105,8 @@ RFC2136 = octo(
         scope="Make a key for this box alone and allow it in the one zone, in BIND: `update-policy { grant hearth-ddns "
         "zonesub ANY; };` and `allow-transfer { key hearth-ddns; };`. Reading is by zone transfer, so it needs both.",
         explain={
-            401: "The server does not accept the key for this zone: correct dns_providers.<name>.key_name, key_secret "
-            "and key_algorithm, and allow the key both transfer and update there.",
+            401: "The server does not accept the key for this zone: correct dns_providers.<name>.key_name, "
+            "dns_providers.<name>.key_secret and key_algorithm, and allow the key both transfer and update there.",
         },
     ),
     settings={"timeout": READ},
