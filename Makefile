@@ -13,7 +13,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pyc
 export ANSIBLE_FORCE_COLOR := $(if $(CI),,$(if $(NO_COLOR),,1))
 LAB := $(SUDO) $(VENV)/ansible-playbook -i inventories/lab
 
-.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule drill bench agent vault kit kit-open pins docs clean
+.PHONY: help bootstrap venv lab lab-new-home deploy demo demo-down test lint unit molecule drill bench bench-ddns agent vault kit kit-open pins docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,7 +51,7 @@ lint: bootstrap ## ansible-lint, yamllint, ruff, mypy, roles' defaults against t
 	@$(VENV)/python tools/run_tests.py lint
 
 unit: bootstrap ## The tests that need no containers
-	@$(VENV)/python -m pytest tests/unit
+	@$(VENV)/python -m pytest tests/unit -n auto
 
 molecule: bootstrap ## Every molecule scenario
 	@$(SUDO) $(VENV)/python tools/run_tests.py molecule
@@ -61,6 +61,9 @@ drill: bootstrap ## The drills in their long form: every process in turn, 100,00
 
 bench: bootstrap ## Measure: time to deploy, DNS, memory, throughput; a table and build/bench.json
 	@$(SUDO) $(VENV)/python tools/bench.py
+
+bench-ddns: bootstrap ## Measure how soon the world knows a new address, by our agent and by others; a table and build/bench-ddns.json
+	@$(SUDO) $(VENV)/python tools/bench_ddns.py $(BENCH)
 
 agent: venv ## Build the DNS agent as one file: build/hearth-ddns
 	@$(VENV)/python tools/build_agent.py
@@ -83,11 +86,18 @@ kit-open: venv ## Open a recovery kit in this clone: make kit-open KIT=/media/us
 	$(VENV)/python -m tools.kit open "$(KIT)"
 
 pins: ## Pin the tools of requirements.in anew (needs uv)
-	@uv pip compile -q --python-version 3.12 --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
-	uv pip compile -q --python-version 3.11 --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  $(addprefix --no-emit-package ,requests urllib3 certifi charset-normalizer pyyaml six tzdata) src/requirements-agent.in -o src/requirements-agent.txt
+	@pin="uv pip compile -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links"
+	without() { printf -- '--no-emit-package %s ' "$$@"; }
+	names() { grep -ohE '^[a-z0-9-]+==' "$$@" | tr -d =; }
+	$$pin --python-version 3.12 requirements.in -o requirements.txt
+	$$pin --python-version 3.12 -c requirements.txt --overrides <(echo 'python-dateutil'; grep pycountry-convert src/requirements-agent.overrides) \
+	  $$(without $$(names requirements.txt)) requirements-route53.in -o requirements-route53.txt
+	debian="requests urllib3 certifi charset-normalizer pyyaml six tzdata"
+	$$pin --python-version 3.11 --overrides src/requirements-agent.overrides $$(without $$debian) src/requirements-agent.in -o src/requirements-agent.txt
+	$$pin --python-version 3.13 --overrides src/requirements-agent.overrides -c src/requirements-agent.txt \
+	  $$(without $$debian $$(names src/requirements-agent.txt)) src/requirements-agent-python313.in -o src/requirements-agent-python313.txt
 
-docs: venv ## Write docs/site-variables.md from the specification
+docs: venv ## Write docs/site-variables.md and the providers in docs/dns.md from the specification
 	@$(VENV)/python tools/site_docs.py
 
 clean: ## Remove everything the project made: the lab, its images and caches, .venv, build

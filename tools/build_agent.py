@@ -1,7 +1,7 @@
 """Make build/hearth-ddns: the DNS agent and its libraries as one file, for a box without pip.
 
 Called by the role ddns on the controller; prints `built` or `up to date`. The same sources give the same file.
-The libraries are pure Python, pinned and hashed in src/requirements-agent.txt, and kept in build/agent/ until the pins
+The libraries are pure Python, pinned and hashed in src/requirements-agent*.txt, and kept in build/agent/ until the pins
 change, so a change of our own code needs no package index.
 """
 
@@ -20,10 +20,13 @@ BUILD = PROJECT / "build"
 PROGRAM = BUILD / "hearth-ddns"
 # Which sources the program was made from.
 STAMP = BUILD / "agent" / "sources"
-REQUIREMENTS = PROJECT / "src" / "requirements-agent.txt"
+# Which libraries, and the Python that they are chosen for: the oldest of the boxes, Debian 12's; and what only works on
+# the newer one, Debian 13's (hearthmail.ddns.providers refuses it on the other).
+REQUIREMENTS = {
+    PROJECT / "src" / "requirements-agent.txt": "3.11",
+    PROJECT / "src" / "requirements-agent-python313.txt": "3.13",
+}
 PACKAGE = PROJECT / "src" / "hearthmail"
-# The oldest Python of the boxes: Debian 12's.
-TARGET_PYTHON = "3.11"
 
 
 def digest(paths: list[Path]) -> str:
@@ -36,7 +39,7 @@ def digest(paths: list[Path]) -> str:
 
 def fetch_libraries() -> Path:
     """Install the pinned libraries into a folder of their own, once for each set of pins."""
-    folder = BUILD / "agent" / f"libraries-{digest([REQUIREMENTS, Path(__file__).resolve()])[:16]}"
+    folder = BUILD / "agent" / f"libraries-{digest([*REQUIREMENTS, Path(__file__).resolve()])[:16]}"
     if folder.is_dir():
         return folder
     for old in folder.parent.glob("libraries-*"):
@@ -45,18 +48,19 @@ def fetch_libraries() -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         target = Path(scratch) / "libraries"
         # `any` and `none`: only wheels without compiled parts, which run on every box and every Python of it.
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
-                *("--no-deps", "--require-hashes", "--only-binary=:all:", "--target", str(target)),
-                *("--python-version", TARGET_PYTHON, "--implementation", "py", "--abi", "none", "--platform", "any"),
-                *("--requirement", str(REQUIREMENTS)),
-            ],
-            check=True,
-            stdout=sys.stderr,
-        )
-        # The commands of the libraries, and the lists that hold their hashes, name this machine's Python.
-        shutil.rmtree(target / "bin", ignore_errors=True)
+        for requirements, python in REQUIREMENTS.items():
+            subprocess.run(
+                [
+                    *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
+                    *("--no-deps", "--require-hashes", "--only-binary=:all:", "--target", str(target)),
+                    *("--python-version", python, "--implementation", "py", "--abi", "none", "--platform", "any"),
+                    *("--requirement", str(requirements)),
+                ],
+                check=True,
+                stdout=sys.stderr,
+            )
+            # The commands of the libraries, and the lists that hold their hashes, name this machine's Python.
+            shutil.rmtree(target / "bin", ignore_errors=True)
         for record in target.glob("*.dist-info/RECORD"):
             record.unlink()
         target.rename(folder)
@@ -93,7 +97,7 @@ def build(sources: list[Path]) -> None:
 def main() -> None:
     """Build it unless it is there already."""
     sources = sorted([*PACKAGE.glob("*.py"), *(PACKAGE / "ddns").rglob("*.py")])
-    wanted = digest([*sources, REQUIREMENTS, Path(__file__).resolve()])
+    wanted = digest([*sources, *REQUIREMENTS, Path(__file__).resolve()])
     if PROGRAM.is_file() and STAMP.is_file() and STAMP.read_text(encoding="ascii") == wanted:
         print("up to date")
         return

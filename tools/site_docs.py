@@ -1,6 +1,6 @@
-"""Make docs/site-variables.md from the specification of the site.
+"""Make docs/site-variables.md from the specification of the site, and the table of providers in docs/dns.md.
 
-Usage: site_docs.py [--check]; with --check it only says whether the file is current.
+Usage: site_docs.py [--check]; with --check it only says whether they are current.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 TARGET = PROJECT / "docs" / "site-variables.md"
+DNS = PROJECT / "docs" / "dns.md"
+# What stands between these in docs/dns.md is made here.
+BEGIN, END = "<!-- providers: made by `make docs` -->", "<!-- end of providers -->"
 sys.path.append(str(PROJECT / "plugins" / "module_utils"))
 
 from hearthmail_site import spec  # noqa: E402  the path has to be set first
 from hearthmail_site.values import Kind  # noqa: E402
+
+# The path to it was set by hearthmail_site.spec.
+from hearthmail.ddns.providers.spec import ALL_TYPES, Option, ProviderSpec  # noqa: E402
 
 HEAD = """# The variables of a site
 
@@ -94,6 +100,8 @@ def tables(shape: spec.Shape) -> Iterator[str]:
                 if keys:
                     yield ""
                     yield from table(keys)
+                if name in shape.further:
+                    yield "\nAnd further keys of its own, each a secret: see docs/dns.md."
             yield "\n**Every type** has also:\n"
             yield from table(shape.common)
 
@@ -120,16 +128,66 @@ def render() -> str:
     return f"{HEAD}{body}\n\n{TAIL.format(later=later)}"
 
 
+def held(provider: ProviderSpec) -> str:
+    """Say which records a type holds."""
+    lost = sorted(ALL_TYPES - provider.holds)
+    if not lost:
+        return "all"
+    return f"all but {', '.join(lost)}" if len(lost) < len(provider.holds) else ", ".join(sorted(provider.holds))
+
+
+def when_left_out(option: Option) -> str:
+    """Say what counts for a key that is left out."""
+    if option.required:
+        return ""
+    if option.default is None:
+        return " (optional)"
+    default = option.default
+    words = ", ".join(default) if isinstance(default, tuple) else str(default).lower()
+    return f" (default `{words}`)"
+
+
+def providers() -> str:
+    """Write the table of the providers, and a paragraph for each."""
+    served = sorted(spec.SPECS.values(), key=lambda one: one.title.lower())
+    lines = ["| provider | `type` | holds | minimum TTL | writes a day | keys |", "|---|---|---|---|---|---|"]
+    for one in served:
+        keys = [f"`{option.name}`" if option.required else f"(`{option.name}`)" for option in one.options]
+        ttl = f"{one.min_ttl} s" if one.min_ttl else "-"
+        cells = (one.title, f"`{one.type}`", held(one), ttl, str(one.daily_writes or "-"), ", ".join(keys) or "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    for one in served:
+        if not one.options:
+            continue
+        lines += ["", f"### {one.title}: `{one.type}`", "", f"<{one.page}>", ""]
+        lines += [f"- `{option.name}`{when_left_out(option)}: {option.meaning}" for option in one.options]
+        rest = [one.scope and f"Credential: {one.scope}", one.limits]
+        if one.debian_packages:
+            rest.append(f"Role `ddns` installs {', '.join(f'`{package}`' for package in one.debian_packages)}.")
+        if one.min_python > (3, 11):
+            rest.append(f"Its library needs Python {'.'.join(map(str, one.min_python))}: Debian 13, not 12.")
+        lines += [line for part in rest if part for line in ("", part)]
+    return "\n".join(lines)
+
+
+def render_dns() -> str:
+    """Give docs/dns.md with its made part made anew."""
+    before, _, rest = DNS.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{providers()}\n\n{END}{after}"
+
+
 def main(words: list[str]) -> int:
-    """Write the page, or say whether it is current."""
-    page = render()
-    if words == ["--check"]:
-        if TARGET.exists() and TARGET.read_text(encoding="utf-8") == page:
-            return 0
-        print(f"{TARGET.relative_to(PROJECT)} is older than the specification: run `make docs`.", file=sys.stderr)
-        return 1
-    TARGET.write_text(page, encoding="utf-8")
-    return 0
+    """Write the pages, or say whether they are current."""
+    pages = {TARGET: render(), DNS: render_dns()}
+    if words != ["--check"]:
+        for path, page in pages.items():
+            path.write_text(page, encoding="utf-8")
+        return 0
+    old = [path for path, page in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != page]
+    for path in old:
+        print(f"{path.relative_to(PROJECT)} is older than the specification: run `make docs`.", file=sys.stderr)
+    return 1 if old else 0
 
 
 if __name__ == "__main__":

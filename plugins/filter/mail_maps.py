@@ -1,4 +1,4 @@
-"""Filters of the mail roles: what the site says becomes what Postfix, the firewall and the DNS agent read."""
+"""Filters of the mail roles: what the site says becomes what Postfix and the firewall read."""
 
 from __future__ import annotations
 
@@ -22,20 +22,6 @@ def nft_sources(access: str) -> list[str]:
     return sources[access]
 
 
-def mail_records(domains: Sequence[str], hostname: str, relay_spf: str | None, ttl: int) -> list[dict[str, Any]]:
-    """The DNS records which say where a domain's mail goes to and who may send it (RFC 5321 5.1, RFC 7208).
-
-    `relay_spf` is the relay's SPF term when mail leaves through a relay, else None. Through a relay the box itself
-    is not named: its address is a line's changing one, and tomorrow's owner of today's address must not pass as us.
-    """
-    spf = f"v=spf1 {relay_spf} -all" if relay_spf is not None else "v=spf1 mx -all"
-    records = []
-    for domain in sorted(domains):
-        for kind, value in (("MX", f"10 {hostname}."), ("TXT", spf)):
-            records.append({"zone": domain, "name": "", "type": kind, "ttl": ttl, "values": [value]})
-    return records
-
-
 def port_holders(listeners: Sequence[Mapping[str, Any]]) -> str:
     """Name the programs that hold ports, from entries of listen_ports_facts: `exim4 (process 612) holds port 25`."""
     programs: dict[tuple[str, int], set[int]] = {}
@@ -57,6 +43,5 @@ class FilterModule:
         """Name the filters."""
         return {
             "nft_sources": nft_sources,
-            "mail_records": mail_records,
             "port_holders": port_holders,
         }

@@ -11,6 +11,7 @@ import contextlib
 import email
 import email.policy
 import functools
+import http.client
 import imaplib
 import json
 import os
@@ -43,6 +44,13 @@ RELEASE = os.environ.get("HEARTH_RELEASE", "trixie")
 HOME_LAN, HOME_LAN6 = "192.168.77.10", "2001:db8:77::10"
 ROUTER_LAN = "192.168.77.254"
 PROVIDER = "198.51.100.60"
+# What opens its API, and its zones for RFC 2136 (inventories/lab: lab_dns_servers).
+PROVIDER_KEY = "lab-api-key"
+TSIG = {
+    "key_name": "hearth-lab",
+    "key_secret": "aGVhcnRobWFpbC1sYWItdHNpZy1zZWNyZXQtMDAwMDE=",
+    "key_algorithm": "hmac-sha256",
+}
 RESOLVER = "198.51.100.53"
 PEER = "198.51.100.80"
 # The line as it is when the lab starts.
@@ -197,6 +205,34 @@ def wan_address() -> str:
     return line.split()[3].partition("/")[0]
 
 
+def hold_address(new: str | None) -> float:
+    """Give the box itself a public address, as on a line without a router, in the place of one it was given so before.
+
+    Only the way to the world's root server leads out from it, by which a program asks what its own address is: what
+    the box really sends goes its usual way.
+
+    :param new: None: take it away again.
+    :returns: when, in seconds since 1970.
+    """
+    with node("hearth-home"):
+
+        def ip(*words: str, stdin: str | None = None) -> str:
+            done = subprocess.run(["ip", *words], input=stdin, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise LabError(f"ip {' '.join(words)} at hearth-home: {done.stderr}")
+            return done.stdout
+
+        listed = ip("-4", "-o", "addr", "show", "dev", "lan").splitlines()
+        there = [word for line in listed for word in line.split() if word.endswith("/32")]
+        lines = [f"addr del {old} dev lan" for old in there if old != f"{new}/32"]
+        if new:
+            way = f"route replace 198.41.0.4/32 via {ROUTER_LAN} dev lan src {new}"
+            lines = [f"addr replace {new}/32 dev lan", way, *lines]
+        start = time.time()
+        ip("-batch", "-", stdin="\n".join(lines) + "\n")
+    return start
+
+
 def home_ipv6() -> str:
     """Give the box's global IPv6 address of present."""
     lines = out("hearth-home", "ip", "-6", "-o", "addr", "show", "dev", "lan", "scope", "global").splitlines()
@@ -269,22 +305,54 @@ def provider_zone(zone: str) -> list[str]:
     return sorted("\t".join(field) for field in fields if "SOA" not in field)
 
 
+def provider_api(method: str, path: str, body: Any = None) -> Any:
+    """Ask the API of the provider's PowerDNS, on the straight way."""
+    content = None if body is None else json.dumps(body)
+    with node("hearth-roamer"), contextlib.closing(http.client.HTTPConnection(PROVIDER, 8081, timeout=TIMEOUT)) as api:
+        api.request(method, f"/api/v1/servers/localhost{path}", content, {"X-API-Key": PROVIDER_KEY})
+        answer = api.getresponse()
+        text = answer.read().decode()
+    if answer.status >= 300:
+        raise LabError(f"The provider answers {method} {path} with {answer.status}: {text}")
+    return json.loads(text) if text else None
+
+
+@contextlib.contextmanager
+def zone_at_provider(zone: str, text: str) -> Iterator[None]:
+    """Have a zone at the provider for a while, signed as all are, and open for the holder of the lab's TSIG key.
+
+    :param text: its records, as a zone file.
+    """
+
+    def remove() -> None:
+        if f"{zone}." in {there["name"] for there in provider_api("GET", "/zones")}:
+            provider_api("DELETE", f"/zones/{zone}.")
+
+    remove()
+    key = TSIG["key_name"]
+    what = {"name": f"{zone}.", "kind": "Native", "dnssec": True, "zone": text, "master_tsig_key_ids": [f"{key}."]}
+    provider_api("POST", "/zones", what)
+    for kind, values in (("TSIG-ALLOW-DNSUPDATE", [key]), ("ALLOW-DNSUPDATE-FROM", ["0.0.0.0/0", "::/0"])):
+        provider_api("PUT", f"/zones/{zone}./metadata/{kind}", {"kind": kind, "metadata": values})
+    try:
+        yield
+    finally:
+        remove()
+
+
+def _provider_requests(*verbs: str) -> int:
+    log = out("hearth-provider", "journalctl", "-u", "pdns", "-o", "cat", "--no-pager")
+    return sum(any(f'"{verb} ' in line for verb in verbs) for line in log.splitlines())
+
+
 def provider_writes() -> int:
     """Count the requests which have changed something at the provider, by its own log."""
-    log = out("hearth-provider", "journalctl", "-u", "pdns", "-o", "cat", "--no-pager")
-    return sum(any(f'"{verb} ' in line for verb in ("POST", "PUT", "PATCH", "DELETE")) for line in log.splitlines())
+    return _provider_requests("POST", "PUT", "PATCH", "DELETE")
 
 
-def last_trigger() -> float:
-    """Tell when the agent's timer went off last, in seconds since the start of the machine."""
-    return _seconds(out("hearth-home", "systemctl", "show", "hearth-ddns.timer", "-P", "LastTriggerUSecMonotonic"))
-
-
-def _seconds(span: str) -> float:
-    """Read a span of time as systemd writes it (`1h 2min 3.5s`)."""
-    units = {"": 1, "us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800}
-    words = [(word, word.rstrip("abcdefghijklmnopqrstuvwxyz")) for word in span.split()]
-    return sum(float(number) * units[word[len(number) :]] for word, number in words if number)
+def provider_reads() -> int:
+    """Count the requests which have read something at the provider, by its own log."""
+    return _provider_requests("GET")
 
 
 # --- Connections ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
@@ -16,15 +17,32 @@ PREFIXES = ("2001:db8:78::/64", "2001:db8:79::/64")
 PACE = 0.5
 
 
+HOOK = "/etc/hearthmail/ddns.d/flow-test"
+TOLD = "/run/flow-test-told"
+
+
+@pytest.fixture
+def hook() -> Iterator[None]:
+    """Let a program be told of changes of the address."""
+    text = f'#!/bin/sh\necho "$(id -u) $HEARTH_OLD_IPV4 $HEARTH_NEW_IPV4" >>{TOLD}\n'
+    lab.run("hearth-home", "tee", HOOK, stdin=text)
+    lab.run("hearth-home", "chmod", "755", HOOK)
+    try:
+        yield
+    finally:
+        lab.run("hearth-home", "rm", "-f", HOOK, TOLD)
+
+
 def moved_at() -> float:
     """Tell when the router got its present address, in seconds since 1970."""
     return lab.path_of("hearth-router", "/etc/lab-wan-address").stat().st_mtime
 
 
 def test_the_address_moves_while_mail_is_on_its_way(
-    world_has_only_ipv4: None, capsys: pytest.CaptureFixture[str]
+    world_has_only_ipv4: None, hook: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    new = next(address for address in ADDRESSES if address != lab.wan_address())
+    old = lab.wan_address()
+    new = next(address for address in ADDRESSES if address != old)
     writes = lab.provider_writes()
     others = [line for line in lab.provider_zone("hearth.example") if lab.MAIL_NAME not in line.split("\t")[0]]
     tokens = []
@@ -50,6 +68,9 @@ def test_the_address_moves_while_mail_is_on_its_way(
     for token in tokens:
         lab.wait_for_mail(HANAKO, token, timeout=120)
     assert lab.provider_writes() - writes == 1, "one change, one write"
+    told = lab.path_of("hearth-home", TOLD)
+    lab.wait_for(told.exists, 30, "the program of ddns.d being told")
+    assert told.read_text() == f"0 {old} {new}\n"
     after = [line for line in lab.provider_zone("hearth.example") if lab.MAIL_NAME not in line.split("\t")[0]]
     assert after == others
 
@@ -70,7 +91,7 @@ def test_aaaa_follows_the_prefix_only_after_the_world_came_in() -> None:
         start = prefix.removesuffix(":/64")
         lab.wait_for(lambda: lab.home_ipv6().startswith(start), 30, "the box having an address of the new prefix")
         here = lab.home_ipv6()
-        lab.run("hearth-home", "systemctl", "start", "hearth-ddns.service")
+        lab.run("hearth-home", "hearth-ddns", "poke")
         # The old one leads nowhere, the new one nobody could reach yet: there is none.
         lab.wait_for(lambda: not lab.published(lab.MAIL_NAME, "AAAA"), 60, "the old AAAA being gone")
 

@@ -21,7 +21,7 @@ def as_before() -> Iterator[None]:
     """Give the zone back to its owner, and take the domain off the box."""
     before = [line.split("\t") for line in lab.provider_zone(ZONE)]
     yield
-    # First the box lets go of the domain: until then its timer would heal what is given back. The mail server got no
+    # First the box lets go of the domain: until then its agent would heal what is given back. The mail server got no
     # new domain: only the records were handed in.
     lab.playbook("playbooks/dns.yml")
     for name, ttl, _, kind, value in before:
@@ -49,9 +49,9 @@ def test_stops_and_shows_both() -> None:
     assert {zone: lab.provider_zone(zone) for zone in ZONES} == before, "something was written all the same"
 
 
-def test_the_timer_does_not_go_on_by_itself() -> None:
+def test_the_agent_does_not_go_on_by_itself() -> None:
     before = lab.provider_zone(ZONE)
-    lab.run("hearth-home", "systemctl", "start", "hearth-ddns.service")
+    assert lab.run("hearth-home", "hearth-ddns", "check", check=False).returncode in (0, 3)
     assert lab.provider_zone(ZONE) == before
 
 

@@ -79,7 +79,7 @@ def fingerprint() -> str:
         " dpkg-query -W; nft list table inet hearthmail | grep -v counter;"
         " systemctl show -P ActiveEnterTimestampMonotonic postfix dovecot unbound"
     )
-    # The agent's own memory is written by its timer.
+    # The agent's own memory is written by itself.
     text = lab.run("hearth-home", "sh", "-c", look).stdout
     return "\n".join(line for line in text.splitlines() if "/var/lib/hearthmail/" not in line)
 

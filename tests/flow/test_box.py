@@ -16,7 +16,7 @@ CLOSED = [21, 23, 24, 79, 80, 111, 119, 389, 443, 783, 3306, 5353, 5432, 6379, 8
 FORWARDED = {25, 465, 587, 993, 995}
 
 
-@pytest.mark.parametrize("unit", ["postfix", "dovecot", "unbound", "hearth-firewall", "hearth-ddns.timer"])
+@pytest.mark.parametrize("unit", ["postfix", "dovecot", "unbound", "hearth-firewall", "hearth-ddns.service"])
 def test_runs_and_will_after_a_reboot(home: Host, unit: str) -> None:
     # Debian 12 runs Postfix as an instance, which postfix.service brings up at boot.
     instance = "postfix@-" if unit == "postfix" and lab.RELEASE == "bookworm" else unit

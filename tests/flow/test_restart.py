@@ -60,7 +60,7 @@ def test_everything_runs_again(before: Before) -> None:
     state = lab.run("hearth-home", "systemctl", "is-system-running", "--wait", check=False).stdout.strip()
     failed = lab.out("hearth-home", "systemctl", "list-units", "--failed", "--plain", "--no-legend")
     assert (state, failed) == ("running", "")
-    for unit in ("postfix", "dovecot", "unbound", "hearth-firewall", "hearth-ddns.timer"):
+    for unit in ("postfix", "dovecot", "unbound", "hearth-firewall", "hearth-ddns.service"):
         assert lab.out("hearth-home", "systemctl", "is-active", unit) == "active"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .reader import BAD, Reader, nearest, nearest_address
-from .spec import ROLE_ADDRESSES
+from .spec import ROLE_ADDRESSES, SPECS, ConfigError
 
 # Postfix gives up on an address that leads to more (virtual_alias_expansion_limit).
 MAX_RECIPIENTS = 1000
@@ -50,6 +50,20 @@ def check(site: Mapping[str, Any], reader: Reader) -> None:
     _check_backup(site, reader)
 
 
+def _check_providers(providers: Mapping[str, Any], reader: Reader) -> None:
+    """Ask the agent's own check of a type, where there is one and each key by itself is good."""
+    for name, entry in providers.items():
+        path = f"dns_providers.{name}"
+        check = SPECS[entry["type"]].check if "type" in entry else None
+        if check is None or _reported(reader, path):
+            continue
+        try:
+            check(name, entry)
+        except ConfigError as error:
+            why = error.problem.removeprefix(path).lstrip(". ").rstrip(".")
+            reader.report(path, why, error.way_out.rstrip("."))
+
+
 def _check_domains(site: Mapping[str, Any], reader: Reader) -> None:
     if site.get("mail_domains") == []:
         reader.report("mail_domains", "there is no domain in it", "write at least one")
@@ -58,6 +72,7 @@ def _check_domains(site: Mapping[str, Any], reader: Reader) -> None:
         reader.report(
             "dns_providers", "there is no provider in it", "write home: {type: none} to enter the records yourself"
         )
+    _check_providers(providers or {}, reader)
     seen: dict[str, str] = {}
     for path, entry in entries(site, "mail_domains"):
         name = entry.get("name")

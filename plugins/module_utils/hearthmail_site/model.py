@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import checks
 from .reader import Problem, Reader
-from .spec import PREFIXES, SITE
+from .spec import PREFIXES, SITE, SPECS
 
 # What crypt(3) takes when nothing is said. A user can have any other hash by `password_hash`.
 SHA512_ROUNDS = 5000
@@ -44,6 +44,7 @@ def build(variables: Mapping[str, Any], hash_password: HashPassword) -> dict[str
         "hostname": site["mail_hostname"] or f"mail.{domains[0]['name']}",
         "domains": domains,
         "dns_providers": site["dns_providers"],
+        **_dns_needs(site["dns_providers"], {domain["dns"] for domain in domains}),
         "users": sorted(users, key=_by_address),
         "aliases": [{"address": address, "targets": targets} for address, targets in sorted(aliases.items())],
         "senders": _senders([user["address"] for user in users], aliases),
@@ -84,6 +85,18 @@ def _by_address(entry: Mapping[str, Any]) -> str:
 def _domains(site: Mapping[str, Any]) -> list[dict[str, Any]]:
     only = next(iter(site["dns_providers"]), None)
     return [{**domain, "dns": domain["dns"] or only} for domain in site["mail_domains"]]
+
+
+def _dns_needs(providers: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
+    """Name what the box must have for the DNS providers that a domain lies at: Debian packages, a Python."""
+    types = {name: SPECS[entry["type"]] for name, entry in sorted(providers.items()) if name in used}
+    return {
+        "dns_packages": sorted({package for spec in types.values() for package in spec.debian_packages}),
+        "dns_pythons": [
+            {"entry": name, "type": spec.type, "python": ".".join(map(str, spec.min_python))}
+            for name, spec in types.items()
+        ],
+    }
 
 
 def _user(user: Mapping[str, Any], hash_password: HashPassword) -> dict[str, Any]:

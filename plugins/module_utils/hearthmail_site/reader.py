@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .spec import Entry, Key, ListOf, MapOf, Required, Shape, TypedEntry
-from .values import BadValueError, Kind
+from .values import SECRET, BadValueError, Kind
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,18 @@ class Reader:
             value = self._key(key, raw, f"{prefix}{key.name}", who if key.name == shape.label else inner_who)
             if value is not BAD:
                 result[key.name] = value
+        for name in (one for one in self._further(raw, shape) if raw[one] is not None):
+            value = self.read(SECRET, raw[name], f"{prefix}{name}", inner_who)
+            if value is not BAD:
+                result[name] = value
         return result
+
+    @staticmethod
+    def _further(raw: Mapping[Any, Any], shape: Entry) -> list[str]:
+        """Name the keys that the entry may have without listing them."""
+        known = {key.name for key in shape.keys}
+        names = [one for one in raw if isinstance(one, str) and one not in known]
+        return [one for one in names if shape.further and re.fullmatch(shape.further, one)]
 
     def _unknown_type(self, shape: TypedEntry, word: Any, path: str, who: str) -> None:
         types = list(shape.types)
@@ -191,7 +203,8 @@ class Reader:
         known = {key.name for key in shape.keys}
         written = {str(one) for one in raw}
         meant = set()
-        for stranger in (one for one in map(str, raw) if one not in known):
+        further = self._further(raw, shape)
+        for stranger in (one for one in map(str, raw) if one not in known and one not in further):
             path = f"{prefix}{stranger}"
             if stranger in shape.renamed:
                 meant.add(shape.renamed[stranger])

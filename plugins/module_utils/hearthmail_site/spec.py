@@ -6,12 +6,20 @@ what it must be together with others is checked in `checks.py`, and what the rol
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from . import values
 from .values import Kind
+
+# What the agent knows of the DNS providers; it lies beside the plugins, and needs no library for this.
+sys.path.append(str(Path(__file__).resolve().parents[3] / "src"))
+from hearthmail.ddns.errors import ConfigError as ConfigError  # checks.py needs it
+from hearthmail.ddns.providers import SPECS as SPECS  # and model.py these
+from hearthmail.ddns.providers.spec import Option
 
 
 class Required:
@@ -44,25 +52,31 @@ class Entry:
     :param label: the key whose value names the entry in messages.
     :param later: keys that are planned, and what they are for.
     :param renamed: old name of a key -> its name now.
+    :param further: a regular expression for names of further keys; each is a secret.
     """
 
     keys: tuple[Key, ...]
     label: str = ""
     later: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    further: str = ""
 
 
 @dataclass(frozen=True)
 class TypedEntry:
-    """An entry whose key `type` says which other keys it has; `common` are those of every type."""
+    """An entry whose key `type` says which other keys it has; `common` are those of every type.
+
+    :param further: for each type that has some, a regular expression for names of further keys; each is a secret.
+    """
 
     types: Mapping[str, tuple[Key, ...]]
     common: tuple[Key, ...] = ()
+    further: Mapping[str, str] = field(default_factory=dict)
 
     def entry(self, type_: str) -> Entry:
         """Give the keys of one type."""
         kind = Key("type", values.choice(*sorted(self.types)), "", type_, REQUIRED)
-        return Entry((kind, *self.types[type_], *self.common))
+        return Entry((kind, *self.types[type_], *self.common), further=self.further.get(type_, ""))
 
 
 @dataclass(frozen=True)
@@ -89,23 +103,43 @@ class Variable(Key):
     """A variable of the site: a key at the top."""
 
 
+_PROVIDER_KINDS: dict[str, Shape] = {
+    "text": values.TEXT,
+    "url": values.URL,
+    "address": values.WEB_ADDRESS,
+    "host": values.NAME_SERVER,
+    "port": values.PORT,
+    "seconds": values.seconds(1, 120),
+    "count": values.COUNT,
+    "yes_no": values.YES_NO,
+    "names": ListOf(values.DOMAIN, lone=True),
+}
+
+
+def _provider_key(option: Option) -> Key:
+    """Give a key of `dns_providers` as the agent describes it."""
+    kind: Shape
+    if option.secret:
+        kind = values.SECRET
+    elif option.kind == "choice":
+        kind = values.choice(*option.choices)
+    elif option.kind == "choices":
+        kind = ListOf(values.choice(*option.choices), lone=True)
+    else:
+        kind = _PROVIDER_KINDS[option.kind]
+    example = f'"{option.example}"' if option.example.startswith("{{") else option.example
+    default = REQUIRED if option.required else option.default
+    written = f"`{str(default).lower()}`" if isinstance(default, bool) else ""
+    if isinstance(default, tuple):
+        written = f"`[{', '.join(default)}]`"
+    return Key(option.name, kind, option.meaning, example, default, written)
+
+
 PROVIDERS = TypedEntry(
     types={
-        # A test holds these equal to what the agent asks for (src/hearthmail/ddns/providers).
-        "powerdns": (
-            Key(
-                "url",
-                values.URL,
-                "Where its HTTP API answers: `http(s)://host:port`.",
-                "https://dns.provider.example:8081",
-                REQUIRED,
-            ),
-            Key("api_key", values.SECRET, "The key of the API.", '"{{ vault_dns_api_key }}"', REQUIRED),
-            Key("server_id", values.TEXT, "The server's name in the API.", "localhost", "localhost"),
-            Key("timeout", values.seconds(1, 120), "How long to wait for an answer, in seconds.", "5", 5),
-        ),
-        "none": (),
+        name: tuple(_provider_key(option) for option in provider.options) for name, provider in sorted(SPECS.items())
     },
+    further={name: provider.further for name, provider in SPECS.items() if provider.further},
     common=(
         Key(
             "nameservers",
@@ -115,7 +149,22 @@ PROVIDERS = TypedEntry(
             (),
             "those of the zone's NS records",
         ),
-        Key("min_ttl", values.seconds(0, 86400), "The smallest TTL that the provider takes, in seconds.", "60", 0),
+        Key(
+            "min_ttl",
+            values.seconds(0, 86400),
+            "The smallest TTL that the provider takes, in seconds, if it is more than docs/dns.md says of its type.",
+            "600",
+            0,
+            "that of the type",
+        ),
+        Key(
+            "daily_writes",
+            values.COUNT,
+            "How many writes of address and mail records in 24 hours the provider takes; `0`: as many as there are.",
+            "300",
+            None,
+            "that of the type",
+        ),
     ),
 )
 

@@ -150,6 +150,24 @@ def parse_url(raw: Any) -> str:
     return url.rstrip("/")
 
 
+def parse_web_address(raw: Any) -> str:
+    """Take a URL with a path, without a login and without parameters: those would be shown."""
+    example = "https://dyn.example/nic/update"
+    url = text_of(raw, example)
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise BadValueError("this is no web address", f"write it like {example}", hide="@" in url or "?" in url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise BadValueError(
+            "there is a login or a parameter in it", "write the credentials under their own keys", hide=True
+        )
+    return url
+
+
 # --- mail addresses ------------------------------------------------------------------------------------------------
 
 # What a mailbox of ours may be called. `+` parts off a detail, `/` would leave the mail's folder, and Dovecot's
@@ -549,6 +567,7 @@ DOMAIN = Kind("domain", parse_domain)
 HOST = Kind("host name", parse_host)
 NAME_SERVER = Kind("address or host name", parse_name_server)
 URL = Kind("URL", parse_url)
+WEB_ADDRESS = Kind("URL", parse_web_address)
 MAILBOX = Kind("address", parse_mailbox)
 ALIAS = Kind("address", parse_alias)
 TARGET = Kind("address", parse_target)

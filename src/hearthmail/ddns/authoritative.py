@@ -43,7 +43,7 @@ def find_servers(zone: str, configured: Iterable[str] = ()) -> list[str]:
     resolver.lifetime = 2 * TIMEOUT
     addresses: list[str] = []
     try:
-        names = list(configured) or [str(one.target) for one in resolver.resolve(f"{zone}.", "NS")]
+        names = list(configured) or _name_servers(resolver, zone)
         for name in names:
             addresses += [name] if _is_address(name) else _addresses(resolver, name)
     except (dns.exception.DNSException, OSError) as error:
@@ -54,6 +54,17 @@ def find_servers(zone: str, configured: Iterable[str] = ()) -> list[str]:
     if not addresses:
         raise DnsError(f"No name server of {zone} has an address.", "Check the zone's NS records.")
     return sorted(set(addresses))
+
+
+def _name_servers(resolver: dns.resolver.Resolver, zone: str) -> list[str]:
+    """The names of its servers. A name at a dynamic DNS service is no zone of its own: then those of the service."""
+    try:
+        return [str(one.target) for one in resolver.resolve(f"{zone}.", "NS")]
+    except dns.resolver.NoAnswer:
+        above = zone.partition(".")[2]
+        if not above:
+            raise
+        return _name_servers(resolver, above)
 
 
 def _is_address(text: str) -> bool:
@@ -160,6 +171,8 @@ def wait_until_right(
     unwanted: Mapping[Key, frozenset[str]],
     limit: float = 30,
     question: Callable[[str, Key], RRset | None] = ask,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[list[str], float]:
     """Ask again until every server that answers is right.
 
@@ -167,13 +180,13 @@ def wait_until_right(
     :returns: what is still wrong, and the seconds it took.
     """
     servers, desired = list(servers), list(desired)
-    begin = time.monotonic()
+    begin = clock()
     pause = 0.1
     while True:
         view = observe(servers, [rrset.key for rrset in desired] + list(unwanted), question)
         wrong = differences(view, desired, unwanted) if view.answers else ["no name server answers"]
-        taken = time.monotonic() - begin
+        taken = clock() - begin
         if not wrong or taken + pause > limit:
             return wrong, taken
-        time.sleep(pause)
+        sleep(pause)
         pause = min(pause * 2, 2)

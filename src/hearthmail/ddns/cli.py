@@ -1,6 +1,7 @@
 """The command `hearth-ddns`.
 
-Exit codes: 0 all is right, 1 an error, 2 changes are planned (`plan`), 3 a record of others is in the way.
+Exit codes: 0 all is right, 1 an error, 2 changes are planned (`plan`), 3 a record of others is in the way,
+4 not yet (`ready`).
 """
 
 from __future__ import annotations
@@ -8,23 +9,31 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+from hearthmail.ddns import account, challenge, changes, printing, text
 from hearthmail.ddns import config as configuration
+from hearthmail.ddns import ready as readiness
 from hearthmail.ddns import state as memory
-from hearthmail.ddns import text
 from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.errors import AgentError
-from hearthmail.ddns.report import ERROR, OK, Report
+from hearthmail.ddns.report import ERROR, NOT_YET, OK, Report
+from hearthmail.ddns.schedule import Due, Schedule
 from hearthmail.onefile import forget_old_builds
+
+# The commands after which the published address may be another one.
+WRITING = ("apply", "adopt", "check")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hearth-ddns",
         description="Keeps the zone's address and mail records right, and touches nothing else in it.",
-        epilog="Exit codes: 0 all is right, 1 error, 2 changes planned, 3 a record of others is in the way.",
+        epilog="Exit codes: 0 all is right, 1 error, 2 changes planned, 3 a record of others is in the way, "
+        "4 not yet (ready).",
     )
     parser.add_argument("--config", type=Path, default=configuration.CONFIG_PATH, help="default: %(default)s")
     parser.add_argument("--records", type=Path, default=configuration.FRAGMENTS_PATH, help="default: %(default)s")
@@ -49,32 +58,157 @@ def _parser() -> argparse.ArgumentParser:
     command("apply", "put all records in place, or none if one of others is in the way")
     adopt = command("adopt", "the same, but take over the places of others' records")
     adopt.add_argument("--domain", action="append", default=[], help="only in this domain (repeat it for more)")
-    command("check", "what the timer runs: follow the address, heal what we put in place")
+    command("check", "look once: follow the address, heal what we put in place")
+    command("serve", "what the service runs: look whenever something has happened or is due")
+    command("poke", "have the service look now")
+    hooks = command("hooks", "run the programs of ddns.d for a change of address (the service's path unit does)")
+    hooks.add_argument("--notes", type=Path, default=changes.NOTES_PATH, help="default: %(default)s")
+    hooks.add_argument("--programs", type=Path, default=changes.HOOKS_PATH, help="default: %(default)s")
     command("status", "what is published, and what is not and why; asks nobody")
     command("address", "find the public address")
+    records = command("records", "print the records as they should be, to enter them by hand; nothing is written")
+    records.add_argument("--table", action="store_true", help="as a table to type in; else as a zone file")
+    records.add_argument("--domain", action="append", default=[], help="only of this domain (repeat it for more)")
+    ready = command("ready", "may a new key be used? 0: its record was seen for two TTLs by all servers; 4: not yet")
+    ready.add_argument("name", help="the record's full name, such as _25._tcp.mail.example.org")
+    ready.add_argument("type", help="TLSA or TXT")
+    ready.add_argument("value", nargs="?", help="the value as in the fragment; default: all that it asks for there")
+    ready.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait for it; default: %(default)s")
+    challenges = command("challenge", "add or remove the records by which a certificate authority knows us")
+    challenges.add_argument("action", choices=["add", "remove"])
+    challenges.add_argument(
+        "pairs", nargs="+", metavar="domain token", help="a name and its token, as often as needed: one write a zone"
+    )
+    challenges.add_argument(
+        "--wait",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="how long to wait until all servers answer what was added; default: %(default)s",
+    )
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> Report:
+def _agent(arguments: argparse.Namespace) -> Agent:
+    """Read the configuration, as root; then be root no longer."""
     config = configuration.load(arguments.config)
     ahead = json.load(sys.stdin) if arguments.command == "plan" and arguments.ahead else None
-    agent = Agent(config, arguments.records, arguments.state, ahead)
+    if arguments.state == memory.STATE_PATH:
+        account.become(arguments.state.parent)
+    return Agent(config, arguments.records, arguments.state, ahead)
+
+
+def _run(arguments: argparse.Namespace) -> Report:
+    agent = _agent(arguments)
+    config = agent.config
+    before = changes.published(config, memory.load(arguments.state))
+    try:
+        return _work(arguments, agent)
+    finally:
+        if arguments.command in WRITING:
+            changes.announce(before, changes.published(config, memory.load(arguments.state)))
+
+
+def _work(arguments: argparse.Namespace, agent: Agent) -> Report:
+    config = agent.config
     if arguments.command == "plan":
         return agent.plan(quick=arguments.quick, adopt=[] if arguments.adopt else None)
     if arguments.command == "apply":
         return agent.apply()
     if arguments.command == "adopt":
-        unknown = set(arguments.domain) - set(config.domains)
-        if unknown:
-            raise AgentError(
-                f"Not a domain of this box: {', '.join(sorted(unknown))}.",
-                f"It has {', '.join(config.domains)}.",
-            )
+        _known(arguments.domain, config)
         return agent.apply(adopt=arguments.domain)
     if arguments.command == "check":
         return agent.check()
+    if arguments.command == "challenge":
+        asked = challenge.parse(arguments.pairs, config)
+        return (
+            challenge.add(agent, asked, arguments.wait) if arguments.action == "add" else challenge.remove(agent, asked)
+        )
     remembered = memory.load(arguments.state) or memory.State()
     return Report(found=agent.find(remembered, probe=False))
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    """The resident service."""
+    from hearthmail.ddns import daemon
+    from hearthmail.ddns.publish import make_provider
+
+    agent = _agent(arguments)
+    for provider in {one.name: one for one in agent.config.domains.values()}.values():
+        # The provider's package is loaded here, once: each writing process is a copy of this one.
+        if provider.type != "none":
+            make_provider(provider)
+    addresses = changes.published(agent.config, memory.load(arguments.state))
+
+    def check(due: Due, happened: bool) -> Report:
+        nonlocal addresses
+        try:
+            return agent.check(full=due == "full", at_once=happened)
+        except AgentError as error:
+            return Report(errors=[error])
+        finally:
+            now = changes.published(agent.config, memory.load(arguments.state))
+            changes.announce(addresses, now)
+            addresses = now
+
+    def say(report: Report) -> None:
+        said = text.lines(report)
+        if said:
+            print("\n".join(said), flush=True)
+
+    with daemon.world() as world:
+        daemon.serve(check, say, Schedule(time.time()), world)
+    return OK
+
+
+def _poke() -> int:
+    """Have the service look now: its unit sends it the signal (ExecReload)."""
+    return subprocess.run(["/usr/bin/systemctl", "--no-block", "reload", "hearth-ddns.service"], check=False).returncode
+
+
+def _hooks(arguments: argparse.Namespace) -> int:
+    wrong = changes.work_off(arguments.notes, arguments.programs)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return ERROR if wrong else OK
+
+
+def _known(domains: list[str], config: configuration.Config) -> None:
+    unknown = set(domains) - set(config.domains)
+    if unknown:
+        raise AgentError(
+            f"Not a domain of this box: {', '.join(sorted(unknown))}.",
+            f"It has {', '.join(config.domains)}.",
+        )
+
+
+def _print_records(arguments: argparse.Namespace) -> int:
+    agent = _agent(arguments)
+    _known(arguments.domain, agent.config)
+    zones, notes = agent.records()
+    zones = {zone: rrsets for zone, rrsets in zones.items() if not arguments.domain or zone in arguments.domain}
+    if arguments.json:
+        print(
+            json.dumps({"notes": notes, "zones": {zone: printing.rows(one) for zone, one in zones.items()}}, indent=1)
+        )
+        return OK
+    # In a zone file a comment begins with a semicolon.
+    mark = "" if arguments.table else "; "
+    as_text = printing.table if arguments.table else printing.zone_file
+    print("\n".join(as_text(zone, rrsets) for zone, rrsets in zones.items()), end="")
+    for line in [*notes, *(printing.HINTS if arguments.table else ())]:
+        print(f"{mark}{line}")
+    return OK
+
+
+def _print_ready(arguments: argparse.Namespace) -> int:
+    agent = _agent(arguments)
+    key = readiness.place_of(agent, arguments.name, arguments.type)
+    found = readiness.wait(agent, key, arguments.value, arguments.wait)
+    said = {"ready": found.ready, "at": found.at, "text": found.text()}
+    print(json.dumps(said, indent=1) if arguments.json else found.text())
+    return OK if found.ready else NOT_YET
 
 
 def _print_status(arguments: argparse.Namespace) -> int:
@@ -103,7 +237,17 @@ def main(argv: list[str] | None = None) -> int:
     forget_old_builds(__file__)
     if arguments.command == "status":
         return _print_status(arguments)
+    if arguments.command == "poke":
+        return _poke()
+    if arguments.command == "hooks":
+        return _hooks(arguments)
     try:
+        if arguments.command == "serve":
+            return _serve(arguments)
+        if arguments.command == "records":
+            return _print_records(arguments)
+        if arguments.command == "ready":
+            return _print_ready(arguments)
         report = _run(arguments)
     except AgentError as error:
         report = Report(errors=[error])

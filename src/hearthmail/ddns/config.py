@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ FRAGMENTS_PATH = Path("/etc/hearthmail/records.d")
 
 # In the order they are asked: the first one that knows the address wins.
 SOURCES = ("interface", "router", "echo")
+# How the router may be asked, in the order in which answers are preferred.
+ROUTER_PROTOCOLS = ("upnp", "natpmp", "fritzbox")
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,40 @@ class ProviderConfig:
 
     @property
     def min_ttl(self) -> int:
-        """The smallest TTL that the provider accepts, in seconds."""
-        return int(self.options.get("min_ttl", 0))
+        """The smallest TTL that the provider accepts, in seconds: by its type, or the person's own if that is larger.
+
+        Where it differs from zone to zone (deSEC), the person's own counts as it is.
+        """
+        own = int(self.options.get("min_ttl") or 0)
+        spec = SPECS[self.type]
+        return own if own and spec.min_ttl_varies else max(own, spec.min_ttl)
+
+    @property
+    def holds(self) -> frozenset[str]:
+        """The types of records that it can hold."""
+        return SPECS[self.type].held(self.options)
+
+    @property
+    def daily_writes(self) -> int:
+        """Writes in 24 h, challenges apart: a person's own number, or that of the type; 0: as many as there are."""
+        own = self.options.get("daily_writes")
+        return SPECS[self.type].daily_writes if own is None else int(own)
 
 
 @dataclass(frozen=True)
 class AddressConfig:
-    """How the public address is found; see `hearthmail.ddns.address`."""
+    """How the public address is found; see `hearthmail.ddns.address`.
+
+    :param router: the router's IPv4 address, instead of the default route's gateway.
+    """
 
     sources: tuple[str, ...] = SOURCES
     echo_urls: tuple[str, ...] = ()
     ipv6_check_url: str = ""
     allow_documentation: bool = False
     ssdp_port: int = 1901
+    router: str = ""
+    router_protocols: tuple[str, ...] = ROUTER_PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,8 @@ class Config:
     hostname: str
     domains: Mapping[str, ProviderConfig]
     address: AddressConfig
+    # Off for measurements only: see `hearthmail.ddns.limits`.
+    write_limits: bool = True
 
     @property
     def hostname_zone(self) -> str:
@@ -99,26 +125,55 @@ def parse(data: Any) -> Config:
             ipv6_check_url=raw.get("ipv6_check_url") or "",
             allow_documentation=bool(raw.get("allow_documentation", False)),
             ssdp_port=int(raw.get("ssdp_port", 1901)),
+            router=raw.get("router") or "",
+            router_protocols=tuple(raw.get("router_protocols", ROUTER_PROTOCOLS)),
         )
-        config = Config(data["hostname"].lower().rstrip("."), domains, address)
+        write_limits = bool(data.get("limits", {}).get("enabled", True))
+        config = Config(data["hostname"].lower().rstrip("."), domains, address, write_limits)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"The configuration is not complete: {error!r}.", "Run the playbook again: role ddns writes it."
         ) from error
     for provider in {domain_provider.name: domain_provider for domain_provider in domains.values()}.values():
         _check_provider(provider)
-    unknown = set(config.address.sources) - set(SOURCES)
-    if unknown:
-        raise ConfigError(
-            f"Unknown source of the address: {', '.join(sorted(unknown))}.",
-            f"ddns_address_sources takes {', '.join(SOURCES)}.",
-        )
+    _check_address(config.address)
     if not config.hostname_zone:
         raise ConfigError("A domain has an empty name.", "Correct mail_domains.")
     return config
 
 
+def _check_address(address: AddressConfig) -> None:
+    # That package needs this module's types.
+    from hearthmail.ddns.address import echo
+
+    if unknown := set(address.sources) - set(SOURCES):
+        raise ConfigError(
+            f"Unknown source of the address: {', '.join(sorted(unknown))}.",
+            f"ddns_address_sources takes {', '.join(SOURCES)}.",
+        )
+    if unknown := set(address.router_protocols) - set(ROUTER_PROTOCOLS):
+        raise ConfigError(
+            f"Unknown way to ask the router: {', '.join(sorted(unknown))}.",
+            f"ddns_router_protocols takes {', '.join(ROUTER_PROTOCOLS)}.",
+        )
+    try:
+        ipaddress.IPv4Address(address.router or "0.0.0.0")  # noqa: S104 - stands for "none"
+    except ValueError as error:
+        raise ConfigError(
+            f"ddns_router is {address.router}, no IPv4 address.", "Write the router's address at home, or nothing."
+        ) from error
+    for url in address.echo_urls:
+        echo.parse(url)
+
+
 def _check_provider(provider: ProviderConfig) -> None:
+    for option in ("min_ttl", "daily_writes"):
+        value = provider.options.get(option)
+        if value is not None and not str(value).isdecimal():
+            raise ConfigError(
+                f"DNS provider {provider.name} has the {option} {value!r}.",
+                f"Write dns_providers.{provider.name}.{option} as a whole number, 0 or more.",
+            )
     spec = SPECS.get(provider.type)
     if spec is None:
         raise ConfigError(
@@ -128,8 +183,9 @@ def _check_provider(provider: ProviderConfig) -> None:
     missing = [key for key in spec.required if not provider.options.get(key)]
     if missing:
         raise ConfigError(
-            f"DNS provider {provider.name} ({provider.type}) lacks {', '.join(missing)}.",
-            f"Write it into dns_providers.{provider.name} (secrets into the vault file).",
+            f"DNS provider {provider.name} ({provider.type}) lacks "
+            f"{', '.join(f'dns_providers.{provider.name}.{key}' for key in missing)}.",
+            f"Write it into the site (secrets into the vault file); {spec.page} tells where it comes from.",
         )
 
 

@@ -54,5 +54,25 @@ class ProviderError(AgentError):
         return type(self), (self.provider, self.zone, self.answer, self.way_out)
 
 
+class StopError(ProviderError):
+    """A provider refused for a reason that only a person can remove. Nothing more is sent to it until the
+    configuration of its entry changes: whoever goes on asking is blocked.
+    """
+
+
+class WaitError(ProviderError):
+    """A provider asked for patience: nothing is sent to it for a while.
+
+    :param seconds: for how long.
+    """
+
+    def __init__(self, provider: str, zone: str, answer: str, way_out: str, seconds: float) -> None:
+        super().__init__(provider, zone, answer, way_out)
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type[WaitError], tuple[str, str, str, str, float]]:  # type: ignore[override]
+        return type(self), (self.provider, self.zone, self.answer, self.way_out, self.seconds)
+
+
 class LockError(AgentError):
     """Another run of the agent holds the lock for too long."""

@@ -113,6 +113,28 @@ def merge(
     return result
 
 
+def additions(outcome: Merge) -> dict[Key, frozenset[str]]:
+    """The values that its changes bring in and that are ours then. What others have in the same RRset is not in it."""
+    return {
+        change.key: outcome.owned.get(change.key, frozenset())
+        & change.after.values - (change.before.values if change.before else frozenset())
+        for change in outcome.changes
+        if change.after
+    }
+
+
+def arrived(
+    existing: Mapping[Key, RRset], owned: Mapping[Key, frozenset[str]], pending: Mapping[Key, frozenset[str]]
+) -> dict[Key, frozenset[str]]:
+    """What is ours after a write of which the end is not known: of the pending values those that stand in the zone."""
+    ours = dict(owned)
+    for key, values in pending.items():
+        there = existing[key].values if key in existing else frozenset()
+        if there & values:
+            ours[key] = ours.get(key, frozenset()) | (there & values)
+    return ours
+
+
 def _remove(result: Merge, there: RRset | None, ours: frozenset[str]) -> None:
     """Take out what we wrote and no longer want."""
     if there is None or not there.values & ours:

@@ -6,20 +6,24 @@ the difference of the two is what octoDNS applies: nothing else can be in it.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import re
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from hearthmail.ddns.config import ProviderConfig
-from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
-from hearthmail.ddns.merge import Change, Merge, merge
+from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
+from hearthmail.ddns.merge import Change, Merge, arrived, merge
 from hearthmail.ddns.providers import SPECS
-from hearthmail.ddns.records import Key, RRset, canonical
+from hearthmail.ddns.records import Key, RRset, canonical, rdata_text
 
 # Seconds for all reading and writing of one run. Some providers' packages have no time-out of their own.
 HARD_LIMIT = 60
@@ -27,7 +31,11 @@ HARD_LIMIT = 60
 
 @dataclass(frozen=True)
 class Job:
-    """What one zone needs: see `hearthmail.ddns.merge.merge`."""
+    """What one zone needs: see `hearthmail.ddns.merge.merge`.
+
+    :param pending: values which an earlier run was about to write when it ended.
+    :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
+    """
 
     zone: str
     provider: ProviderConfig
@@ -35,6 +43,8 @@ class Job:
     owned: Mapping[Key, frozenset[str]]
     keep: frozenset[Key]
     adopt: bool
+    pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
+    unchanged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,29 +54,57 @@ class Done:
     :param merge: what had to change; None when the zone could not be read.
     :param written: whether the changes were written.
     :param error: what went wrong, None when nothing did.
+    :param before: what was ours in the zone before, as it was read.
+    :param unchanged: requests to which the provider answered that nothing had changed.
+    :param pause: seconds for which the provider wants nothing more after this.
     """
 
     zone: str
     merge: Merge | None
     written: bool
     error: AgentError | None = None
+    before: Mapping[Key, frozenset[str]] = field(default_factory=dict)
+    unchanged: frozenset[str] = frozenset()
+    pause: float = 0
 
 
 def make_provider(config: ProviderConfig) -> Any:
     """Make the octoDNS provider of an entry.
 
-    :raises ConfigError: when its options are not usable.
+    :raises ConfigError: when its options are not usable, or the box has not what its package needs.
     """
-    make = SPECS[config.type].make
+    spec = SPECS[config.type]
+    make = spec.make
     if make is None:
         raise ConfigError(f"DNS provider {config.name} (none) has no interface.", "A person enters its records.")
+    needed, here = (".".join(map(str, version)) for version in (spec.min_python, sys.version_info[:2]))
+    if sys.version_info[:2] < spec.min_python:
+        raise ConfigError(
+            f"DNS provider {config.name} ({config.type}) needs Python {needed}, and this is {here}.",
+            "Use Debian 13 on the box, or another provider.",
+        )
     try:
         return make(config.name, config.options)
+    except ImportError as error:
+        raise ConfigError(
+            f"DNS provider {config.name} ({config.type}) needs a library that cannot be loaded: {error}.",
+            f"Run the playbook: role ddns installs {', '.join(spec.debian_packages) or 'the agent with all it needs'}.",
+        ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"DNS provider {config.name} ({config.type}) cannot be used: {error}.",
+            f"DNS provider {config.name} ({config.type}) cannot be used: {without_secrets(config, str(error))}.",
             f"Correct dns_providers.{config.name}.",
-        ) from error
+        ) from None
+
+
+def without_secrets(config: ProviderConfig, text: str) -> str:
+    """Take the credentials out of what a library or a provider says."""
+    for key in SPECS[config.type].secrets_of(config.options):
+        value = str(config.options.get(key) or "")
+        for form in (value, quote(value, safe=""), quote_plus(value)):
+            # One of less than 4 characters is none; it would only tear words apart.
+            text = text.replace(form, "***") if len(form) >= 4 else text
+    return text
 
 
 def read_zone(provider: Any, zone: str) -> Any:
@@ -137,7 +175,7 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
         if new:
             made = Record.from_rrset(
                 existing,
-                Rrset(f"{key.fqdn}.", key.type, change.after.ttl, [_rdata(key.type, value) for value in new]),
+                Rrset(f"{key.fqdn}.", key.type, change.after.ttl, [rdata_text(key.type, value) for value in new]),
                 lenient=True,
                 source=provider,
             )
@@ -159,31 +197,31 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     return plan
 
 
-def _rdata(rdtype: str, value: str) -> str:
-    return f'"{value}"' if rdtype == "TXT" and len(value) <= 255 else _chunked(value) if rdtype == "TXT" else value
-
-
-def _chunked(value: str) -> str:
-    """A long TXT value in strings of at most 255 characters (RFC 1035 3.3.14)."""
-    return " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255))
-
-
 def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderError:
     """Turn what a provider's package raised into a message with a way out. The credentials are not in it."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     advice = SPECS[config.type].explain
     if status is not None:
-        text = " ".join(str(getattr(response, "text", "")).split())[:200]
+        text = without_secrets(config, " ".join(str(getattr(response, "text", "")).split()))[:200]
         answer = f"it answers HTTP {status}: {text}" if text else f"it answers HTTP {status}"
     else:
+        said = without_secrets(config, str(error).split("\n")[0])
         # requests wraps the reason ("connection refused") in two layers of its own objects.
-        reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", str(error).split("\n")[0])
+        reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", said)
         answer = f"{type(error).__name__}: {reason}"[:300]
-        if "unauthorized" in answer.lower():
+        # Most packages have a class of their own for it: GandiClientForbidden, CloudflareAuthenticationError. Then the
+        # codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
+        refused = "unauthorized|forbidden|authentication|invalid ?(credential|key)|badkey|badsig"
+        by_dns = "NOTAUTH|REFUSED|didn't know the key|didn't like the signature"
+        if re.search(f"(?i:{refused})|{by_dns}", answer):
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
-    if isinstance(error, LookupError):
+    if status in (401, 403):
+        secrets = " and ".join(f"dns_providers.{config.name}.{key}" for key in SPECS[config.type].secrets)
+        default = f"The credential is not accepted, or may not do this: correct {secrets}."
+    # A KeyError is a LookupError too, but tells of an answer that the package did not expect.
+    if type(error) is LookupError:
         answer = str(error.args[0])
         default = "Create the zone there, or correct `dns` of the domain in mail_domains."
     answer = answer if answer.endswith(".") else f"{answer}."
@@ -199,13 +237,25 @@ def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_
     try:
         provider = make(job.provider)
         existing = read_zone(provider, job.zone)
-        outcome = merge(snapshot(existing), job.desired, job.owned, job.keep, job.adopt)
+        there = snapshot(existing)
+        if not SPECS[job.provider.type].keeps_ttl:
+            there |= {one.key: replace(there[one.key], ttl=one.ttl) for one in job.desired if one.key in there}
+        owned = arrived(there, job.owned, job.pending)
+        outcome = merge(there, job.desired, owned, job.keep, job.adopt)
         plan = to_plan(provider, existing, outcome.changes) if outcome.changes else None
     except AgentError as error:
         return Done(job.zone, None, False, error), None, None
     except Exception as error:  # noqa: BLE001 - every provider's package raises its own kinds
         return Done(job.zone, None, False, explain(job.provider, job.zone, error)), None, None
-    return Done(job.zone, outcome, False), provider, plan if write else None
+    return Done(job.zone, outcome, False, before=owned), provider, plan if write else None
+
+
+# Told what was read, says into which zones may be written.
+Permit = Callable[[list[Done]], Collection[str]]
+
+
+def _all(readings: list[Done]) -> set[str]:
+    return {done.zone for done in readings}
 
 
 def work(
@@ -213,30 +263,60 @@ def work(
     write: bool,
     stop_on_conflict: bool,
     make: Callable[[ProviderConfig], Any] = make_provider,
+    permit: Permit = _all,
 ) -> Iterator[Done]:
     """Do the jobs: first read all zones, then write.
 
     :param write: apply the plans; otherwise only tell.
     :param stop_on_conflict: with a conflict or an error in any zone, write nothing in any.
+    :param permit: asked once, before the first write, if there is anything to write.
     """
     ready = [(job, *run_job(job, write, make)) for job in jobs]
     stop = stop_on_conflict and any(done.error or (done.merge and done.merge.conflicts) for _, done, _, _ in ready)
+    readings = [] if stop else [done for _, done, _, plan in ready if plan is not None]
+    permitted = permit(readings) if readings else ()
+    refused: dict[str, AgentError] = {}
     for job, done, provider, plan in ready:
-        if plan is None or stop:
+        if plan is None or job.zone not in permitted:
             yield done
             continue
+        if job.provider.name in refused:
+            yield replace(done, error=refused[job.provider.name])
+            continue
+        if job.unchanged:
+            provider.settled = job.unchanged
         try:
             provider.apply(plan)
+        except (StopError, WaitError) as error:
+            # Its other zones are not tried: the next request would be one too many.
+            refused[job.provider.name] = error
+            yield replace(done, error=error)
+        except AgentError as error:
+            yield replace(done, error=error)
         except Exception as error:  # noqa: BLE001 - as above
-            yield Done(job.zone, done.merge, False, explain(job.provider, job.zone, error))
+            yield replace(done, error=explain(job.provider, job.zone, error))
         else:
-            yield Done(job.zone, done.merge, True)
+            unchanged = frozenset(getattr(provider, "unchanged", ()))
+            yield replace(done, written=True, unchanged=unchanged, pause=getattr(provider, "pause", 0))
 
 
-def _child(sender: Connection, jobs: list[Job], write: bool, stop_on_conflict: bool, make: Any) -> None:
-    with sender:
-        for done in work(jobs, write, stop_on_conflict, make):
-            sender.send(done)
+def _child(
+    pipe: Connection, others: Connection, jobs: list[Job], write: bool, stop_on_conflict: bool, limit: float, make: Any
+) -> None:
+    # The parent may be killed. Then the end of the pipe is seen only if our copy of its end is closed; and nobody but
+    # the kernel ends a request that hangs, for as long as which the next run would wait for the lock.
+    others.close()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, limit + 1)
+
+    def permit(readings: list[Done]) -> Collection[str]:
+        pipe.send(readings)
+        permitted: Collection[str] = pipe.recv()
+        return permitted
+
+    with pipe, contextlib.suppress(EOFError, BrokenPipeError):
+        for done in work(jobs, write, stop_on_conflict, make, permit):
+            pipe.send(done)
 
 
 def work_limited(
@@ -245,6 +325,7 @@ def work_limited(
     stop_on_conflict: bool,
     limit: float = HARD_LIMIT,
     make: Callable[[ProviderConfig], Any] = make_provider,
+    permit: Permit = _all,
 ) -> list[Done]:
     """`work` in a child process that is killed after `limit` seconds.
 
@@ -252,16 +333,21 @@ def work_limited(
     reads the zone first.
     """
     context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, jobs, write, stop_on_conflict, make), daemon=True)
+    receiver, sender = context.Pipe()
+    arguments = (sender, receiver, jobs, write, stop_on_conflict, limit, make)
+    child = context.Process(target=_child, args=arguments, daemon=True)
     child.start()
     sender.close()
     end = time.monotonic() + limit
     results: list[Done] = []
     try:
         while len(results) < len(jobs) and receiver.poll(max(0.0, end - time.monotonic())):
-            results.append(receiver.recv())
-    except (EOFError, pickle.UnpicklingError):
+            said = receiver.recv()
+            if isinstance(said, Done):
+                results.append(said)
+            else:
+                receiver.send(permit(said))
+    except (EOFError, ConnectionError, pickle.UnpicklingError):
         pass
     finally:
         late = time.monotonic() >= end

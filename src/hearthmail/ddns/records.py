@@ -7,16 +7,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import dns.exception
-import dns.name
-import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
-
-from hearthmail.ddns.config import Config
 from hearthmail.ddns.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hearthmail.ddns.config import Config
 
 # Seconds. Address records must follow a change at once; the rest changes with the playbook only.
 ADDRESS_TTL = 60
@@ -49,8 +45,15 @@ class RRset:
 
     def lines(self) -> list[str]:
         """As in a zone file, one line a value, sorted."""
-        quoted = ((f'"{value}"' if self.key.type == "TXT" else value) for value in sorted(self.values))
-        return [f"{self.key.fqdn}. {self.ttl} IN {self.key.type} {value}" for value in quoted]
+        printed = (rdata_text(self.key.type, value) for value in sorted(self.values))
+        return [f"{self.key.fqdn}. {self.ttl} IN {self.key.type} {value}" for value in printed]
+
+
+def rdata_text(rdtype: str, value: str) -> str:
+    """A value as in a zone file: TXT in quoted strings of at most 255 characters (RFC 1035 3.3)."""
+    if rdtype != "TXT":
+        return value
+    return " ".join(f'"{value[start : start + 255]}"' for start in range(0, max(len(value), 1), 255))
 
 
 def canonical(rdtype: str, text: str) -> str:
@@ -63,6 +66,13 @@ def canonical(rdtype: str, text: str) -> str:
     """
     if rdtype == "TXT":
         return text
+    # Here, because the controller's plugins make records too, and may lack this library.
+    import dns.exception
+    import dns.name
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+
     try:
         rdata = dns.rdata.from_text(
             dns.rdataclass.IN, dns.rdatatype.from_text(rdtype), text, origin=dns.name.root, relativize=False
@@ -161,7 +171,7 @@ def desired_records(config: Config, fragments: Iterable[RRset], ipv4: str | None
     own = [
         RRset(key, ADDRESS_TTL, frozenset({canonical(key.type, address)}))
         for key, address in zip(address_keys(config), (ipv4, ipv6), strict=True)
-        if address
+        if address and key.type in config.domains[key.zone].holds
     ]
     rrsets = join([*fragments, *own])
     return [RRset(rrset.key, max(rrset.ttl, config.domains[rrset.key.zone].min_ttl), rrset.values) for rrset in rrsets]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from hearthmail.ddns.address import Found
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.merge import Change, Conflict
 
-# Exit codes, the same for all commands.
-OK, ERROR, CHANGES, CONFLICT = 0, 1, 2, 3
+# Exit codes, the same for all commands. NOT_YET is the answer of `ready` alone.
+OK, ERROR, CHANGES, CONFLICT, NOT_YET = 0, 1, 2, 3, 4
+
+
+def clock_time(at: float) -> str:
+    """An instant of the Unix clock, for a person."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @dataclass
@@ -18,6 +24,8 @@ class ZoneReport:
 
     :param manual: the provider is a person, who has to enter the changes.
     :param still_wrong: what the authoritative servers answered otherwise until the time was up.
+    :param lagging: what they answer otherwise although the provider holds it right.
+    :param held_until: when a write that the limits hold back is allowed, in seconds of the Unix clock.
     """
 
     zone: str
@@ -30,6 +38,8 @@ class ZoneReport:
     error: AgentError | None = None
     still_wrong: list[str] = field(default_factory=list)
     seconds: float = 0
+    lagging: list[str] = field(default_factory=list)
+    held_until: float | None = None
 
 
 @dataclass
@@ -37,6 +47,8 @@ class Report:
     """The outcome of a run.
 
     :param repeated: the exit code of an earlier run that met the same difference: it is not told twice.
+    :param retry_at: when something that had to wait can be done (a write held back, a provider that was out of
+        reach), in seconds of the Unix clock; None: nothing waits.
     """
 
     zones: list[ZoneReport] = field(default_factory=list)
@@ -45,6 +57,7 @@ class Report:
     errors: list[AgentError] = field(default_factory=list)
     planned_only: bool = False
     repeated: int = OK
+    retry_at: float | None = None
 
     @property
     def changed(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the agent remembers between runs, in `/var/lib/hearthmail/ddns.json`, and the lock between runs.
+"""What the agent remembers between runs, in `/var/lib/hearthmail/ddns/state.json`, and the lock between runs.
 
 The state is a help, never a need: without it the agent takes as its own what stands in the zone exactly as it
 should, and touches nothing else until a person runs `apply`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from hearthmail.ddns.errors import LockError
+from hearthmail.ddns.limits import Account
+from hearthmail.ddns.outages import Outage
 from hearthmail.ddns.records import Key
 from hearthmail.files import replace_file
 
-STATE_PATH = Path("/var/lib/hearthmail/ddns.json")
+STATE_PATH = Path("/var/lib/hearthmail/ddns/state.json")
 VERSION = 1
 
 
@@ -54,12 +57,27 @@ class State:
 
     :param published: fingerprint of the records that the last full `apply` put in place; None: never done, or lost.
     :param owned: our values by "zone|name|type".
+    :param pending: values that were about to become ours when the state was written, in the same form. Whether they
+        arrived is seen in the zone: those that stand there are ours, the others are forgotten.
+    :param limits: what was written at each provider, by its name in `dns_providers`.
+    :param limits_off: the limits of writes are switched off by the configuration.
+    :param outages: the providers that failed last time.
+    :param told: what the last run said that asked anybody: the same is not said again.
     :param last_adoption: the last comparison without a state.
+    :param challenges: values of `_acme-challenge` by full name, and the Unix time at which each was added.
+    :param seen_since: since when every server answers a value, in Unix time, by "zone|name|type|value".
+    :param retiring: until when a value that is no longer asked for stays, in Unix time, likewise.
+    :param shown_ttls: the largest TTL that others may have seen, in seconds, by "zone|name|type".
+    :param shortfalls: what the providers cannot hold, in words.
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
+    :param stopped: providers to which nothing is sent until their entry changes: see `hearthmail.ddns.stops`.
+    :param waits: until when nothing is sent to a provider (`until`, in seconds of the Unix clock), and `why`.
+    :param unchanged: requests by provider, to which it answered that nothing had changed, and when.
     """
 
     published: str | None = None
     owned: dict[str, list[str]] = field(default_factory=dict)
+    pending: dict[str, list[str]] = field(default_factory=dict)
     ipv4: str | None = None
     ipv4_source: str = ""
     ipv4_problem: str = ""
@@ -68,23 +86,53 @@ class State:
     ipv6_proof: Ipv6Proof = field(default_factory=Ipv6Proof)
     ipv6_gone_since: float = 0.0
     last_write: float = 0.0
+    shortfalls: list[str] = field(default_factory=list)
     last_look: LastLook = field(default_factory=LastLook)
     last_adoption: LastLook = field(default_factory=LastLook)
+    told: list[str] = field(default_factory=list)
+    limits: dict[str, Account] = field(default_factory=dict)
+    limits_off: bool = False
+    outages: dict[str, Outage] = field(default_factory=dict)
+    stopped: dict[str, dict[str, str]] = field(default_factory=dict)
+    waits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unchanged: dict[str, dict[str, float]] = field(default_factory=dict)
+    challenges: dict[str, dict[str, float]] = field(default_factory=dict)
+    seen_since: dict[str, float] = field(default_factory=dict)
+    retiring: dict[str, float] = field(default_factory=dict)
+    shown_ttls: dict[str, int] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
         """Our values in one zone."""
-        keys = ((Key(*place.split("|")), values) for place, values in self.owned.items())
-        return {key: frozenset(values) for key, values in keys if key.zone == zone}
+        return _in_zone(self.owned, zone)
 
     def set_owned(self, zone: str, owned: Mapping[Key, frozenset[str]]) -> None:
         """Replace what we remember of one zone."""
-        others = {place: values for place, values in self.owned.items() if place.split("|")[0] != zone}
-        ours = {"|".join(key): sorted(values) for key, values in owned.items() if values}
-        self.owned = dict(sorted({**others, **ours}.items()))
+        self.owned = _with_zone(self.owned, zone, owned)
+
+    def pending_in(self, zone: str) -> dict[Key, frozenset[str]]:
+        """The values in one zone that were about to become ours."""
+        return _in_zone(self.pending, zone)
+
+    def set_pending(self, zone: str, pending: Mapping[Key, frozenset[str]]) -> None:
+        """Replace what is about to become ours in one zone."""
+        self.pending = _with_zone(self.pending, zone, pending)
 
     def owns(self, key: Key) -> bool:
         """Whether any value in this place is ours."""
         return bool(self.owned.get("|".join(key)))
+
+
+def _in_zone(places: Mapping[str, list[str]], zone: str) -> dict[Key, frozenset[str]]:
+    keys = ((Key(*place.split("|")), values) for place, values in places.items())
+    return {key: frozenset(values) for key, values in keys if key.zone == zone}
+
+
+def _with_zone(
+    places: Mapping[str, list[str]], zone: str, values: Mapping[Key, frozenset[str]]
+) -> dict[str, list[str]]:
+    others = {place: held for place, held in places.items() if place.split("|")[0] != zone}
+    ours = {"|".join(key): sorted(held) for key, held in values.items() if held}
+    return dict(sorted({**others, **ours}.items()))
 
 
 def parse(text: str) -> State:
@@ -97,11 +145,53 @@ def parse(text: str) -> State:
         raise ValueError("not a state of this version")
     for name, make in (("ipv6_proof", Ipv6Proof), ("last_look", LastLook), ("last_adoption", LastLook)):
         data[name] = _build(make, data.get(name, {}))
+    data["limits"] = _build_all(Account, data.get("limits", {}))
+    data["outages"] = _build_all(Outage, data.get("outages", {}))
     state: State = _build(State, data)
-    for place, values in state.owned.items():
-        if place.count("|") != 2 or not all(isinstance(value, str) for value in values):
+    for place, values in (*state.owned.items(), *state.pending.items()):
+        whole = isinstance(values, list) and all(isinstance(value, str) for value in values)
+        if place.count("|") != 2 or not whole:
             raise ValueError(f"malformed entry {place}")
+    if not all(isinstance(line, str) for line in state.told):
+        raise ValueError("malformed text")
+    if not all(_is_time(at) for account in state.limits.values() for at in account.day):
+        raise ValueError("malformed times of writes")
+    _check_stops(state)
+    numbers = {**state.seen_since, **state.retiring, **state.shown_ttls}
+    for times in state.challenges.values():
+        numbers.update(times)
+    if not all(_is_time(number) for number in numbers.values()):
+        raise ValueError("malformed time")
+    if not all(mark.count("|") >= 3 for mark in (*state.seen_since, *state.retiring)):
+        raise ValueError("malformed value with a time")
     return state
+
+
+def _build_all(make: Any, data: Any) -> dict[str, Any]:
+    """A map of dataclasses."""
+    if not isinstance(data, dict):
+        raise ValueError(f"not a map of {make.__name__}")
+    return {name: _build(make, entry) for name, entry in data.items()}
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _check_stops(state: State) -> None:
+    """What `hearthmail.ddns.stops` reads must be of the right kind.
+
+    :raises ValueError: when it is not.
+    """
+    for entry in state.stopped.values():
+        if not all(isinstance(entry[key], str) for key in ("seal", "zone", "answer", "way_out")):
+            raise ValueError("malformed entry of stopped")
+    for wait in state.waits.values():
+        if not _is_time(wait["until"]) or not isinstance(wait["why"], str):
+            raise ValueError("malformed entry of waits")
+    for requests in state.unchanged.values():
+        if not all(_is_time(at) for at in requests.values()):
+            raise ValueError("malformed entry of unchanged")
 
 
 def _build(make: Any, data: Any) -> Any:
@@ -118,7 +208,7 @@ def _build(make: Any, data: Any) -> Any:
             kinds = (str, type(None))
         elif isinstance(default, float):
             kinds = (float, int)
-        if not isinstance(data[name], kinds):
+        if not isinstance(data[name], kinds) or (isinstance(default, float) and not _is_time(data[name])):
             raise ValueError(f"malformed value of {name}")
     return make(**{name: data[name] for name in known})
 
@@ -127,7 +217,7 @@ def load(path: Path = STATE_PATH) -> State | None:
     """Read the state; None when it is missing or cannot be understood."""
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

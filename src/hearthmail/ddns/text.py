@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hearthmail.ddns import stops
 from hearthmail.ddns.merge import Change, Conflict
-from hearthmail.ddns.report import Report, ZoneReport
+from hearthmail.ddns.report import Report, ZoneReport, clock_time
 from hearthmail.ddns.state import State
 
 ADOPT = (
@@ -53,6 +54,7 @@ def zone_lines(zone: ZoneReport, planned_only: bool) -> list[str]:
     if zone.written and not zone.still_wrong:
         lines.append(f"  the authoritative servers answer right after {zone.seconds:.1f} s")
     lines += [f"  after {zone.seconds:.0f} s still: {wrong}" for wrong in zone.still_wrong]
+    lines += [f"  the provider holds it right, but {wrong}" for wrong in zone.lagging]
     return [f"{zone.zone} at {zone.provider}:", *lines] if lines else []
 
 
@@ -63,6 +65,8 @@ def lines(report: Report) -> list[str]:
     out += [f"ERROR: {error}" for error in report.errors]
     if any(conflict.adoptable for zone in report.zones for conflict in zone.conflicts):
         out.append(ADOPT)
+    if out and report.retry_at is not None:
+        out.append(f"The next attempt is at {clock_time(report.retry_at)}.")
     return out
 
 
@@ -92,12 +96,17 @@ def as_json(report: Report) -> dict[str, Any]:
         "diff": diff(report),
         "notes": report.notes,
         "errors": [str(error) for error in report.errors],
+        "retry_at": report.retry_at,
         "address": {
             "ipv4": report.found.ipv4,
             "ipv4_source": report.found.ipv4_source,
             "ipv4_problem": report.found.ipv4_problem,
             "ipv6": report.found.ipv6,
             "ipv6_problem": report.found.ipv6_problem,
+            "ipv4_reasons": dict(report.found.ipv4_reasons),
+            "ipv6_reasons": dict(report.found.ipv6_reasons),
+            "carrier_nat": report.found.carrier_nat,
+            "unknown": list(report.found.unknown),
         }
         if report.found
         else None,
@@ -111,6 +120,8 @@ def as_json(report: Report) -> dict[str, Any]:
                 "error": str(zone.error) if zone.error else None,
                 "notes": zone.notes,
                 "still_wrong": zone.still_wrong,
+                "lagging": zone.lagging,
+                "held_until": zone.held_until,
                 "changes": [
                     {
                         "action": change.action,
@@ -144,10 +155,19 @@ def status(state: State | None) -> dict[str, Any]:
         return {
             "state": "none",
             "problems": ["No state: nothing was put in place yet, or the file was lost. Run `hearth-ddns apply`."],
+            "notes": [],
+            "retry_at": None,
         }
-    problems = [*state.last_adoption.text, *state.last_look.text]
+    problems = [*stops.problems(state), *state.last_adoption.text, *state.last_look.text]
     if state.published is None:
         problems.append("Nothing was put in place yet: run `hearth-ddns apply`.")
+    problems += [
+        f"Provider {name} has failed {outage.failures} times; it is asked again at {clock_time(outage.until)}."
+        for name, outage in sorted(state.outages.items())
+    ]
+    notes = (
+        ["The limits of writes are off (ddns_write_limits: false): for measurements only."] if state.limits_off else []
+    )
     return {
         "state": "published" if state.published else "waiting",
         "ipv4": state.ipv4,
@@ -157,8 +177,11 @@ def status(state: State | None) -> dict[str, Any]:
         "ipv6_problem": state.ipv6_problem,
         "owned": state.owned,
         "last_write": state.last_write,
+        "shortfalls": state.shortfalls,
         "last_exit": state.last_look.exit_code,
         "problems": problems,
+        "notes": notes,
+        "retry_at": min((outage.until for outage in state.outages.values()), default=None),
     }
 
 
@@ -176,5 +199,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     for place, values in status["owned"].items():
         zone, name, rdtype = place.split("|")
         out += [f"  {f'{name}.{zone}' if name else zone} {rdtype} {value}" for value in values]
+    out += [f"note: {note}" for note in status["notes"]]
+    out += [f"note: {shortfall}" for shortfall in status["shortfalls"]]
     out += [f"! {problem}" for problem in status["problems"]]
     return out

@@ -13,7 +13,7 @@ from hearthmail.probe.finding import GREEN, RED, WAKE, YELLOW, Finding
 
 def units_of(config: Config) -> tuple[str, ...]:
     """The units whose state matters."""
-    return (*config.units, *((upkeep.DDNS_TIMER, upkeep.DDNS_SERVICE) if config.ddns else ()))
+    return (*config.units, *((upkeep.DDNS_SERVICE,) if config.ddns else ()))
 
 
 def look(config: Config, now: float, units: Units, seen: hung.Look, closed: Sequence[str] = ()) -> list[Finding]:

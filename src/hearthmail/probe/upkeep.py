@@ -15,11 +15,13 @@ from hearthmail.probe.config import Config
 from hearthmail.probe.finding import GREEN, RED, RESTART, YELLOW, Finding
 from hearthmail.probe.mailqueue import hours
 
-DDNS_STATE = Path("/var/lib/hearthmail/ddns.json")
+DDNS_STATE = Path("/var/lib/hearthmail/ddns/state.json")
 BACKUP_STATE = Path("/var/lib/hearthmail/backup/state.json")
 # Written when backups are set up; its age says whether the first one is overdue.
 BACKUP_FRAGMENT = Path("/etc/hearthmail/probe.d/backup.json")
-DDNS_TIMER, DDNS_SERVICE = "hearth-ddns.timer", "hearth-ddns.service"
+# Rounds: a provider or a line that is away for a few minutes comes back without a person, and the agent tries again.
+DDNS_HOLD = 5
+DDNS_SERVICE = "hearth-ddns.service"
 
 
 def certificate_end(answer: str) -> float:
@@ -71,19 +73,18 @@ def _first(texts: Any) -> str:
 def check_ddns(units: Units, state_path: Path = DDNS_STATE) -> Finding:
     """Judge the DNS agent by what it remembers; asking it would cost more than all other checks together."""
     todo = "hearth-ddns status; journalctl -u hearth-ddns -n 30"
-    timer = units.get(DDNS_TIMER, {})
-    if timer and timer.get("ActiveState") != "active":
-        return Finding("dns agent", RED, f"{DDNS_TIMER} does not run", todo, DDNS_TIMER, (RESTART,))
+    unit = units.get(DDNS_SERVICE, {})
+    if unit and unit.get("ActiveState") != "active":
+        ended = unit.get("Result", "success")
+        why = "" if ended == "success" else f" ({ended})"
+        return Finding("dns agent", RED, f"{DDNS_SERVICE} does not run{why}", todo, DDNS_SERVICE, (RESTART,))
     state = _read(state_path)
     if state is None or not state.get("published"):
         return Finding("dns agent", RED, "it has published nothing yet", "hearth-ddns apply")
     look = state.get("last_look") or {}
     said = _first(look.get("text")) or _first((state.get("last_adoption") or {}).get("text"))
-    result = units.get(DDNS_SERVICE, {}).get("Result", "success")
     if look.get("exit_code") or (state.get("last_adoption") or {}).get("text"):
-        return Finding("dns agent", RED, said or "its last look failed", todo)
-    if result != "success":
-        return Finding("dns agent", RED, f"its last run failed ({result}) {said}".strip(), todo)
+        return Finding("dns agent", RED, said or "its last look failed", todo, hold=DDNS_HOLD)
     if not state.get("ipv4"):
         return Finding("dns agent", RED, str(state.get("ipv4_problem") or "the public address is not known"), todo)
     if state.get("ipv4_problem") or said:

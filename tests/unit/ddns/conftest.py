@@ -45,6 +45,8 @@ class MemoryProvider(BaseProvider):
         super().__init__("memory")
         self.zones = zones
         self.applied: list[Any] = []
+        self.applied_at: list[float] = []
+        self.now: Callable[[], float] = lambda: 0
 
     def populate(self, zone: Any, target: bool = False, lenient: bool = False) -> bool:
         held = self.zones.get(zone.name)
@@ -55,6 +57,7 @@ class MemoryProvider(BaseProvider):
 
     def _apply(self, plan: Any) -> None:
         self.applied.append(plan)
+        self.applied_at.append(self.now())
         for change in plan.changes:
             place = (change.record.name, change.record._type)
             if change.new is None:
@@ -71,15 +74,20 @@ class World:
     zones: dict[str, dict[tuple[str, str], dict[str, Any]]] = field(default_factory=lambda: {f"{ZONE}.": {}})
     ipv4: str | None = "198.51.100.10"
     ipv6: str | None = None
+    source: str = "router"
     clock: float = 1000.0
     questions: int = 0
     reads: int = 0
     config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
     ahead: dict[str, Any] = field(default_factory=lambda: {"postfix": MX_AND_SPF})
     down: bool = False
+    servers: tuple[str, ...] = ("192.0.2.53",)
+    chance: Callable[[], float] = lambda: 0.5
+    tries: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.provider = MemoryProvider(self.zones)
+        self.provider.now = lambda: self.clock
 
     @property
     def zone(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -105,13 +113,17 @@ class World:
         self.provider.populate(zone)
         return publish.snapshot(zone).get(key, RRset(key, 0, frozenset()))
 
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+
     def look(self, *_args: Any) -> Found:
         proof = Ipv6Proof(self.ipv6 or "", shown=bool(self.ipv6))
         problem = "" if self.ipv4 else "The public IPv4 address is not known."
-        return Found(self.ipv4, "router" if self.ipv4 else "", problem, self.ipv6, "", proof, 0.0)
+        return Found(self.ipv4, self.source if self.ipv4 else "", problem, self.ipv6, "", proof, 0.0)
 
     def make(self, _config: Any) -> MemoryProvider:
         self.reads += 1
+        self.tries.append(self.clock)
         if self.down:
             raise ConnectionError("connection refused")
         return self.provider
@@ -124,18 +136,25 @@ class World:
             self.ahead,
             look=self.look,
             make=self.make,
-            find_servers=lambda _zone, _configured: ["192.0.2.53"],
+            find_servers=lambda _zone, _configured: list(self.servers),
             question=self.question,
             now=lambda: self.clock,
+            clock=lambda: self.clock,
+            sleep=self.sleep,
+            chance=lambda: self.chance(),
         )
+
+
+def work_here(
+    jobs: Any, write: bool, stop: bool, make: Callable[..., Any], permit: publish.Permit, **_rest: Any
+) -> list[publish.Done]:
+    """`publish.work_limited` without a process of its own."""
+    return list(publish.work(jobs, write, stop, make, permit))
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """An empty zone. The jobs run in this process: a child's changes to the dictionary would be lost."""
 
-    def here(jobs: Any, write: bool, stop: bool, make: Callable[..., Any], **_rest: Any) -> list[Any]:
-        return list(publish.work(jobs, write, stop, make))
-
-    monkeypatch.setattr(publish, "work_limited", here)
+    monkeypatch.setattr(publish, "work_limited", work_here)
     return World(tmp_path)

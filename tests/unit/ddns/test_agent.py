@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from hearthmail.ddns import text
+from hearthmail.ddns import state, text
+from hearthmail.ddns.errors import ConfigError
+from hearthmail.ddns.records import Key
 from hearthmail.ddns.report import CHANGES, CONFLICT, ERROR, OK
 
-from .conftest import MX_AND_SPF, ZONE, World
+from .conftest import MX_AND_SPF, ZONE, World, work_here
 
 FOREIGN = {
     ("www", "A"): {"ttl": 300, "values": ["203.0.113.80"]},
@@ -46,8 +48,18 @@ def test_second_apply_and_checks_write_nothing(world: World) -> None:
     for _ in range(3):
         assert world.agent().check().exit_code == OK
     assert world.writes == writes
-    # The checks asked the name servers only.
-    assert world.reads - reads == reads_of_two
+    assert world.reads - reads == reads_of_two + 3
+
+
+def test_a_quick_look_asks_nobody_when_the_address_is_known_to_be_right(world: World) -> None:
+    world.agent().apply()
+    reads, questions = world.reads, world.questions
+    report = world.agent().check(full=False)
+    assert (report.exit_code, report.retry_at) == (OK, None)
+    assert (world.reads, world.questions) == (reads, questions)
+    world.ipv4 = "198.51.100.11"
+    assert world.agent().check(full=False).changed
+    assert world.values("mail", "A") == {"198.51.100.11"}
 
 
 def test_quick_plan_asks_nobody(world: World) -> None:
@@ -93,6 +105,7 @@ def test_ipv6_comes_and_goes(world: World) -> None:
     world.agent().check()
     assert world.values("mail", "AAAA") == {"2001:db8:78::10"}
     world.ipv6 = None
+    world.clock += 60
     world.agent().check()
     assert world.values("mail", "AAAA") == set()
     assert ("mail", "AAAA") not in world.zone
@@ -272,3 +285,178 @@ def test_the_diff_reads_as_a_zone_file(world: World) -> None:
         "before": "mail.hearth.example. 60 IN A 198.51.100.10\n",
         "after": "mail.hearth.example. 60 IN A 198.51.100.14\n",
     }
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_an_apply_that_was_cut_off_is_finished_by_the_next_apply(world: World, arrived: bool) -> None:
+    class PowerLossError(BaseException):
+        pass
+
+    def cut(plan: object) -> None:
+        if arrived:
+            whole(plan)
+        raise PowerLossError
+
+    world.agent().apply()
+    imaps = {
+        "zone": ZONE,
+        "name": "_imaps._tcp",
+        "type": "SRV",
+        "ttl": 3600,
+        "values": ["0 1 993 mail.hearth.example."],
+    }
+    world.ahead = {"postfix": [*MX_AND_SPF, imaps]}
+    whole = world.provider._apply
+    world.provider._apply = cut  # type: ignore[method-assign]
+    with pytest.raises(PowerLossError):
+        world.agent().apply()
+    world.provider._apply = whole  # type: ignore[method-assign]
+    key = Key(ZONE, "_imaps._tcp", "SRV")
+    for full in (False, True):
+        # The service neither takes away what has arrived nor writes what a person asked for.
+        world.agent().check(full)
+        assert (world.values(key.name, key.type) != set()) == arrived
+        assert world.state
+        assert world.state.owns(key) == arrived
+        assert world.state.pending == {}
+    assert world.agent().apply().exit_code == OK
+    assert world.values(key.name, key.type) != set()
+    world.ahead = {"postfix": MX_AND_SPF}
+    assert world.agent().apply().exit_code == OK
+    assert world.values(key.name, key.type) == set()
+
+
+def test_what_arrived_and_is_no_longer_asked_for_goes(world: World) -> None:
+    """The zone holds nothing else of ours: only that a write was begun makes the agent look there."""
+    world.config["domains"] = [{"name": ZONE, "dns": "lab"}, {"name": "second.example", "dns": "lab"}]
+    world.zones["second.example."] = {}
+    world.agent().apply()
+    kept = world.state
+    assert kept
+    key = Key("second.example", "", "MX")
+    kept.set_pending("second.example", {key: frozenset({"10 mail.hearth.example."})})
+    state.save(kept, world.path / "ddns.json")
+    world.zones["second.example."]["", "MX"] = {
+        "ttl": 60,
+        "values": [{"preference": 10, "exchange": "mail.hearth.example."}],
+    }
+    assert world.agent().apply().exit_code == OK
+    assert world.zones["second.example."] == {}
+    assert world.state
+    assert world.state.pending == {}
+
+
+def limited(world: World, writes: int) -> None:
+    world.config["providers"] = {"lab": {**world.config["providers"]["lab"], "daily_writes": writes}}
+
+
+def test_a_write_too_many_waits_and_the_newest_address_is_written(world: World) -> None:
+    world.agent().apply()
+    for number in range(11, 15):
+        world.ipv4 = f"198.51.100.{number}"
+        report = world.agent().check(full=False)
+    assert world.values("mail", "A") == {"198.51.100.12"}
+    assert report.retry_at == world.clock + 60
+    # It was said with the first one that had to wait.
+    assert text.lines(report) == []
+    writes, reads = world.writes, world.reads
+    world.clock += 59
+    # A whole look neither.
+    assert world.agent().check().retry_at == world.clock + 1
+    assert (world.writes, world.reads) == (writes, reads + 1)
+    world.clock += 1
+    assert world.agent().check(full=False).changed
+    assert world.values("mail", "A") == {"198.51.100.14"}
+
+
+def test_a_person_is_not_held_back_until_the_daily_cap(world: World) -> None:
+    limited(world, 5)
+    for number in range(11, 16):
+        world.ipv4 = f"198.51.100.{number}"
+        assert world.agent().apply().exit_code == OK
+    world.ipv4 = "198.51.100.16"
+    report = world.agent().apply()
+    assert report.exit_code == ERROR
+    said = "\n".join(text.lines(report))
+    assert "written to 5 times in 24 h" in said
+    assert "dns_providers.lab.daily_writes" in said
+    assert world.values("mail", "A") == {"198.51.100.15"}
+    assert report.retry_at == world.clock + 86400
+    # The provider did nothing wrong: it is asked as before, and nothing is written.
+    assert world.agent().check().exit_code == OK
+    assert world.state
+    assert world.state.outages == {}
+    limited(world, 6)
+    assert world.agent().apply().exit_code == OK
+
+
+def test_limits_that_are_off_are_said_to_be(world: World) -> None:
+    world.config["limits"] = {"enabled": False}
+    world.agent().apply()
+    for number in range(11, 31):
+        world.ipv4 = f"198.51.100.{number}"
+        assert world.agent().check(full=False).changed
+    assert world.state
+    assert "limits of writes are off" in "\n".join(text.status_lines(text.status(world.state)))
+    del world.config["limits"]
+    world.agent().check()
+    assert world.state
+    assert "limits of writes are off" not in "\n".join(text.status_lines(text.status(world.state)))
+
+
+def test_what_was_told_is_not_told_again(world: World) -> None:
+    world.agent().apply()
+    ours = {"preference": 10, "exchange": "mail.hearth.example."}
+    backup = {"preference": 20, "exchange": "mx.backup.example."}
+    world.zone["", "MX"] = {"ttl": 3600, "values": [ours, backup]}
+    assert "is not ours and stays" in "\n".join(text.lines(world.agent().check()))
+    for _ in range(3):
+        assert text.lines(world.agent().check()) == []
+    world.zone["", "MX"] = {"ttl": 3600, "values": [ours]}
+    assert text.lines(world.agent().check()) == []
+
+
+def test_a_lost_state_while_the_provider_is_down_adopts_nothing(world: World) -> None:
+    world.agent().apply()
+    (world.path / "ddns.json").unlink()
+    world.down = True
+    for _ in range(2):
+        world.agent().check()
+        assert world.state
+        assert (world.state.published, world.state.owned) == (None, {})
+    world.down = False
+    world.clock += 300
+    world.agent().check()
+    assert world.state
+    assert world.state.published
+
+
+def test_a_full_disk_does_not_keep_the_address_from_being_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    world.agent().apply()
+    resident = world.agent()
+    monkeypatch.setattr("hearthmail.ddns.state.replace_file", full)
+    for number in range(11, 16):
+        world.ipv4 = f"198.51.100.{number}"
+        report = resident.check(full=False)
+    assert "Make room on the disk" in "\n".join(text.lines(report))
+    # What is not on the disk is still known.
+    assert world.values("mail", "A") == {"198.51.100.12"}
+    monkeypatch.undo()
+    world.clock += 60
+    monkeypatch.setattr("hearthmail.ddns.publish.work_limited", work_here)
+    assert resident.check(full=False).exit_code == OK
+    assert world.values("mail", "A") == {"198.51.100.15"}
+    assert world.state
+    assert world.state.owns(Key(ZONE, "mail", "A"))
+
+
+@pytest.mark.parametrize(("option", "value"), [("daily_writes", -1), ("daily_writes", "many"), ("min_ttl", "x")])
+def test_a_limit_that_is_no_number_is_named(world: World, option: str, value: object) -> None:
+    world.config["providers"] = {"lab": {**world.config["providers"]["lab"], option: value}}
+    with pytest.raises(ConfigError, match=rf"dns_providers\.lab\.{option}"):
+        world.agent()

@@ -32,8 +32,12 @@ def octodns_form(zone: dict[Key, RRset]) -> dict[tuple[str, str], dict[str, Any]
             ]
         elif key.type == "CAA":
             values = [
-                dict(zip(("flags", "tag", "value"), value.replace('"', "").split(), strict=True)) for value in values
+                dict(zip(("flags", "tag", "value"), value.replace('"', "").split(" ", 2), strict=True))
+                for value in values
             ]
+        elif key.type == "TLSA":
+            names = ("certificate_usage", "selector", "matching_type", "certificate_association_data")
+            values = [dict(zip(names, value.split(), strict=True)) for value in values]
         elif key.type == "TXT":
             values = [value.replace(";", "\\;") for value in values]
         held[key.name, key.type] = {

@@ -268,8 +268,8 @@ def test_several_faults_are_one_restart_each_in_the_order_of_the_chain() -> None
 
 def test_a_unit_beside_the_chain_is_restarted_alone_then_told() -> None:
     world = World()
-    agent = Finding("dns agent", RED, "does not run", unit="hearth-ddns.timer", repair=(RESTART,))
-    assert world.round(agent) == [Restart(("hearth-ddns.timer",))]
+    agent = Finding("dns agent", RED, "does not run", unit="hearth-ddns.service", repair=(RESTART,))
+    assert world.round(agent) == [Restart(("hearth-ddns.service",))]
     assert world.round(agent) == []
     assert len(world.letters) == 1
     assert world.count(is_reboot) == 0
@@ -370,7 +370,7 @@ PARTS = (
     replace(HUNG, part="load", unit="postfix.service", repair=(RESTART,), hold=10),
     Finding("processes of x", RED, "stopped", unit="postfix.service", repair=(WAKE, RESTART)),
     replace(LOST, repair=(FLUSH, CHAIN, REBOOT)),
-    Finding("dns agent", RED, "does not run", unit="hearth-ddns.timer", repair=(RESTART,)),
+    Finding("dns agent", RED, "does not run", unit="hearth-ddns.service", repair=(RESTART,)),
     OLD,
     FULL,
 )

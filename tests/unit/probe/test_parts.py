@@ -121,14 +121,10 @@ def test_time(monkeypatch: pytest.MonkeyPatch, synchronised: Done, container: Do
 
 
 UNITS = """\
-Id=hearth-ddns.timer
+Id=hearth-ddns.service
 ActiveState=active
 Result=success
-
-Result=success
 NRestarts=0
-Id=hearth-ddns.service
-ActiveState=inactive
 
 Id=dovecot.service
 NRestarts=2
@@ -139,7 +135,7 @@ Result=success
 
 def test_units() -> None:
     units = box.parse_units(UNITS)
-    assert set(units) == {"hearth-ddns.timer", "hearth-ddns.service", "dovecot.service"}
+    assert set(units) == {"hearth-ddns.service", "dovecot.service"}
     assert units["dovecot.service"]["NRestarts"] == "2"
     assert box.parse_units("") == {}
 
@@ -216,11 +212,12 @@ def test_the_dns_agent_that_does_not_run(tmp_path: Path) -> None:
     state = tmp_path / "ddns.json"
     assert upkeep.check_ddns({}, state).todo == "hearth-ddns apply"
     state.write_text(json.dumps(DDNS))
-    dead = box.parse_units(UNITS.replace("ActiveState=active\nResult", "ActiveState=inactive\nResult", 1))
+    dead = box.parse_units(
+        UNITS.replace("ActiveState=active\nResult=success", "ActiveState=failed\nResult=watchdog", 1)
+    )
     found = upkeep.check_ddns(dead, state)
-    assert (found.level, found.unit, found.repair) == (RED, "hearth-ddns.timer", (RESTART,))
-    failed = box.parse_units(UNITS.replace("Result=success\nNRestarts=0", "Result=timeout\nNRestarts=0"))
-    assert "timeout" in upkeep.check_ddns(failed, state).reason
+    assert (found.level, found.unit, found.repair) == (RED, "hearth-ddns.service", (RESTART,))
+    assert "watchdog" in found.reason
 
 
 def at(seconds_ago: float) -> str:

@@ -18,12 +18,27 @@ def fake_hash(password: str, salt_: str, rounds: int) -> str:
     return f"$6${rounds}${salt_}${len(password)}"
 
 
+def test_the_box_gets_what_the_providers_in_use_need(site: Site) -> None:
+    site["dns_providers"] |= {
+        "amazon": {"type": "route53", "access_key_id": "AKIA", "secret_access_key": "geheim"},
+        "pork": {"type": "porkbun", "api_key": "geheim", "secret_key": "geheim"},
+    }
+    assert build(site, fake_hash)["dns_packages"] == []
+    site["mail_domains"][0]["dns"] = "amazon"
+    site["mail_domains"][1]["dns"] = "pork"
+    model = build(site, fake_hash)
+    assert model["dns_packages"] == ["python3-boto3", "python3-httpx"]
+    assert {one["entry"]: one["python"] for one in model["dns_pythons"]} == {"amazon": "3.11", "pork": "3.13"}
+
+
 def test_the_model_of_the_lab(site: Site) -> None:
     model = build(site, fake_hash)
     assert list(model) == [
         "hostname",
         "domains",
         "dns_providers",
+        "dns_packages",
+        "dns_pythons",
         "users",
         "aliases",
         "senders",
@@ -51,6 +66,7 @@ def test_the_model_of_the_lab(site: Site) -> None:
         "timeout": 5,
         "nameservers": [],
         "min_ttl": 0,
+        "daily_writes": None,
     }
     assert model["access"] == {"imap": "world", "pop3": "world", "submission": "world", "managesieve": "lan"}
     assert model["lan_networks"] == ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"]

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hearthmail_site import Unreadable, examine, spec
+import yaml
+from hearthmail_site import Unreadable, build, examine, spec
+from hearthmail_site.values import Kind
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -254,7 +256,7 @@ BAD: dict[str, tuple[Callable[[Site], None], tuple[str, ...]]] = {
     ),
     "provider type missing": (
         removing("dns_providers.lab.type"),
-        ("dns_providers.lab.type", "missing", "powerdns or none"),
+        ("dns_providers.lab.type", "missing", "none, ", "powerdns"),
     ),
     "missing credential": (
         removing("dns_providers.lab.api_key"),
@@ -392,8 +394,106 @@ def test_a_user_may_be_postmaster(site: Site) -> None:
 def test_the_providers_are_those_that_the_agent_knows() -> None:
     assert set(spec.PROVIDERS.types) == set(SPECS)
     for name, agent in SPECS.items():
-        required = {key.name for key in spec.PROVIDERS.types[name] if isinstance(key.default, spec.Required)}
-        assert required == set(agent.required)
+        keys = spec.PROVIDERS.types[name]
+        assert {key.name for key in keys if isinstance(key.default, spec.Required)} == set(agent.required)
+        assert {key.name: key.default for key in keys if not isinstance(key.default, spec.Required)} == agent.defaults
+        assert {key.name for key in keys if isinstance(key.shape, Kind) and key.shape.secret} == set(agent.secrets)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, agent in SPECS.items() if agent.required))
+def test_a_missing_credential_is_named(site: Site, name: str) -> None:
+    site["dns_providers"] = {"home": {"type": name}}
+    said = messages(site)
+    for key in SPECS[name].required:
+        assert any(one.startswith(f"dns_providers.home.{key}: it is missing") for one in said), said
+
+
+def documented(name: str) -> Site:
+    """Give an entry with every key as the documentation shows it."""
+    examples = {option.name: yaml.safe_load(option.example) for option in SPECS[name].options if not option.secret}
+    return {"type": name, **examples, **dict.fromkeys(SPECS[name].secrets, SECRET)}
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_every_key_may_be_written_as_it_is_documented(site: Site, name: str) -> None:
+    site["dns_providers"]["lab"] = documented(name)
+    assert messages(site) == []
+
+
+KEY_KINDS = [
+    ("dyndns2", "service", "noipp", ("is none of the words",)),
+    ("dyndns2", "url", f"https://dyn.example/nic?token={SECRET}", ("a login or a parameter",)),
+    ("dyndns2", "url", f"https://me:{SECRET}@dyn.example/nic", ("a login or a parameter",)),
+    ("dyndns2", "url", "http://dyn.example/nic/update", ("not an https address",)),
+    ("dyndns2", "url", "dyn.example", ("no web address",)),
+    ("dyndns2", "hostnames", "mail", ("two parts",)),
+    ("dyndns2", "hostnames", [], ("hostnames holds nothing",)),
+    ("dyndns2", "timeout", 0, ("from 1 to 120",)),
+    ("dyndns2", "plain_http", "perhaps", ("true or false",)),
+    ("dyndns2", "attempt", "once more", ("no number",)),
+    ("dyndns2", "username", None, ("lacks username",)),
+    ("lexicon", "types", ["A", "HINFO"], ("none of the words", "TLSA")),
+    ("lexicon", "mx_priority", "before", ("content or apart",)),
+    ("lexicon", "timeout", 999, ("from 1 to 120",)),
+    ("namecheap", "auth_client_ip", "not an address", ("dns_providers.lab.auth_client_ip",)),
+    ("netcup", "auth_customer_id", 12345, ("Put it in quotes",)),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "value", "said"), KEY_KINDS)
+def test_a_wrong_value_of_a_provider_is_named(
+    site: Site, name: str, key: str, value: Any, said: tuple[str, ...]
+) -> None:
+    site["dns_providers"]["lab"] = {**documented(name), key: value}
+    (found,) = messages(site)
+    assert found.startswith("dns_providers.lab")
+    assert all(part in found for part in (key.partition("[")[0], *said)), found
+    assert SECRET not in found
+
+
+def test_an_update_service_needs_a_name_or_an_address(site: Site) -> None:
+    site["dns_providers"]["lab"] = {**documented("dyndns2"), "service": None, "url": None}
+    assert messages(site) == [
+        "dns_providers.lab: names neither a service nor a url. "
+        "Write dns_providers.lab.service or dns_providers.lab.url."
+    ]
+
+
+def test_the_type_lexicon_takes_the_keys_of_its_modules(site: Site) -> None:
+    keys = {"auth_token": SECRET, "auth_anything": SECRET, "pdns_server": "https://pdns.example"}
+    site["dns_providers"]["lab"] = {"type": "lexicon", "module": "powerdns", "auth_password": None, **keys}
+    assert messages(site) == []
+    model = build(site, lambda _password, salt, _rounds: f"$6${salt}$x")
+    assert {key: model["dns_providers"]["lab"][key] for key in keys} == keys
+    assert "auth_password" not in model["dns_providers"]["lab"]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in SPECS if name != "lexicon"))
+def test_no_other_type_takes_keys_that_it_does_not_know(site: Site, name: str) -> None:
+    site["dns_providers"]["lab"] = {**documented(name), "auth_anything": SECRET}
+    (found,) = messages(site)
+    assert found.startswith("dns_providers.lab.auth_anything: no such key is known")
+    assert SECRET not in found
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("auth_token", f"{SECRET}\n"), ("auth_token", [SECRET]), ("auth_key", 1234), ("pdns_server", f" {SECRET}")],
+)
+def test_a_key_of_a_module_is_a_secret(site: Site, key: str, value: Any) -> None:
+    site["dns_providers"]["lab"] = {**documented("lexicon"), key: value}
+    (found,) = messages(site)
+    assert found.startswith(f"dns_providers.lab.{key}: ")
+    assert SECRET not in found
+    assert "1234" not in found
+
+
+def test_a_slip_of_the_pen_is_no_key_of_a_module(site: Site) -> None:
+    site["dns_providers"]["lab"] = {**documented("lexicon"), "tpyes": ["A"]}
+    assert messages(site) == [
+        "dns_providers.lab.tpyes: no such key is known, and types, which is close, is there as "
+        "well. Put all into types, or take it out."
+    ]
 
 
 def test_no_provider_key_stands_for_two_things() -> None:

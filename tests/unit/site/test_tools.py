@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hearthmail_site import spec
 
+from hearthmail.ddns.providers import SPECS
 from tools import check_roles, fill_vault, site_docs
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -17,6 +18,15 @@ EXAMPLE = PROJECT / "inventories" / "example" / "group_vars" / "all"
 
 def test_the_page_of_variables_is_current() -> None:
     assert site_docs.TARGET.read_text(encoding="utf-8") == site_docs.render(), "run tools/site_docs.py"
+
+
+def test_the_table_of_providers_is_current() -> None:
+    page = site_docs.DNS.read_text(encoding="utf-8")
+    assert page == site_docs.render_dns(), "run tools/site_docs.py"
+    for name, provider in SPECS.items():
+        assert f"| `{name}` |" in page
+        # Who may be asked for a credential is told how to get one.
+        assert not provider.secrets or name == "powerdns" or provider.scope or provider.limits, name
 
 
 def names(shape: spec.Shape) -> set[str]:

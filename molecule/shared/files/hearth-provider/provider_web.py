@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""Two small services of the lab's DNS provider, on port 80 over IPv4 and IPv6.
+"""Three small services of the lab's DNS provider, on port 80 over IPv4 and IPv6.
 
-http://echo.provider.example/            the asking address, as plain text
+http://echo.provider.example/            the asking address, as plain text; also checkip, which is asked over IPv4 only
 http://reach.provider.example/?port=25   connects back to the asking address, and tells as JSON:
                                          {"address", "port", "reachable", "banner"}
+http://update.provider.example/nic/update  dynamic DNS: see nic_update.py, whose control listens on 127.0.0.1:8054
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ import contextlib
 import ipaddress
 import json
 import socket
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import nic_update
+
+# Written by Ansible: the accounts, and the API of the PowerDNS beside it.
+ACCOUNTS = Path("/etc/hearth-provider/nic.json")
 PATIENCE = 5  # seconds, for connecting and for the greeting together
 
 
@@ -33,6 +40,8 @@ def reach(address: str, port: int) -> dict[str, str | int | bool]:
 class Service(BaseHTTPRequestHandler):
     """Answers by the name that was asked for."""
 
+    nic: nic_update.Nic
+
     def asker(self) -> str:
         """Return the asking address; IPv4 in its own form."""
         address = ipaddress.IPv6Address(self.client_address[0].partition("%")[0])
@@ -43,9 +52,12 @@ class Service(BaseHTTPRequestHandler):
         return self.asker()
 
     def do_GET(self) -> None:
-        """Serve both services."""
+        """Serve all services."""
         name = self.headers.get("Host", "").partition(":")[0]
-        if name == "echo.provider.example":
+        if name == "update.provider.example" and urlsplit(self.path).path == "/nic/update":
+            nic_update.serve(self, self.nic, self.asker())
+            return
+        if name in ("echo.provider.example", "checkip.provider.example"):
             self.reply(200, "text/plain", self.asker() + "\n")
         elif name == "reach.provider.example":
             port = parse_qs(urlsplit(self.path).query).get("port", [""])[0]
@@ -55,6 +67,13 @@ class Service(BaseHTTPRequestHandler):
                 self.reply(400, "application/json", json.dumps({"error": "only port 25 is checked"}) + "\n")
         else:
             self.reply(404, "text/plain", "No such service.\n")
+
+    def do_POST(self) -> None:
+        """Take updates by POST too, as the protocol has it."""
+        if self.headers.get("Host", "").partition(":")[0] == "update.provider.example":
+            self.do_GET()
+        else:
+            self.reply(405, "text/plain", "Only updates are taken by POST.\n")
 
     def reply(self, status: int, kind: str, text: str) -> None:
         """Send an answer that nobody may keep."""
@@ -79,4 +98,6 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
+    Service.nic = nic_update.make_nic(json.loads(ACCOUNTS.read_text(encoding="utf-8")))
+    threading.Thread(target=nic_update.control_server(Service.nic, 8054).serve_forever, daemon=True).start()
     Server(("::", 80), Service).serve_forever()

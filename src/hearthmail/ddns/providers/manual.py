@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from hearthmail.ddns.providers.spec import ProviderSpec
 
-SPEC = ProviderSpec(type="none", title="Any other, by hand", page="docs/dns.md", options=(), make=None)
+SPEC = ProviderSpec(type="none", title="Any other, by hand", page="docs/dns.md", options=(), make=None, keeps_ttl=False)

@@ -51,7 +51,9 @@ def keep_exact(rrsets: list[dict[str, Any]], held: Mapping[tuple[str, str], list
         exact = {_plain(record["content"]): record["content"] for record in before if record not in disabled}
         for record in rrset["records"]:
             record["content"] = exact.get(_plain(record["content"]), record["content"])
-        rrset["records"] += disabled
+        # The server refuses a value that stands there twice: a disabled one that we need too is now enabled.
+        written = {_plain(record["content"]) for record in rrset["records"]}
+        rrset["records"] += [record for record in disabled if _plain(record["content"]) not in written]
 
 
 def make(name: str, options: Mapping[str, Any]) -> Any:
@@ -102,10 +104,14 @@ SPEC = ProviderSpec(
     title="PowerDNS Authoritative",
     page="https://doc.powerdns.com/authoritative/http-api/",
     options=(
-        Option("url", "Where the server's HTTP API is.", "https://dns.provider.example:8081"),
+        Option(
+            "url", "Where its HTTP API answers: `http(s)://host:port`.", "https://dns.provider.example:8081", kind="url"
+        ),
         Option("api_key", "The API key of the server.", "{{ vault_dns_api_key }}", secret=True),
         Option("server_id", "The server's name in its API.", "localhost", required=False, default="localhost"),
-        Option("timeout", "Seconds to wait for an answer.", "5", required=False, default=5),
+        Option(
+            "timeout", "How long to wait for an answer, in seconds.", "5", required=False, default=5, kind="seconds"
+        ),
     ),
     make=make,
     explain={
