@@ -20,6 +20,16 @@ def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
             os.fchmod(new.fileno(), mode)
             os.fsync(new.fileno())
             Path(new.name).replace(path)
+            _sync_folder(path.parent)
         except BaseException:
             Path(new.name).unlink(missing_ok=True)
             raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk know the new name too: a rename alone may be lost with the power."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

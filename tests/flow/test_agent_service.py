@@ -74,4 +74,6 @@ def test_it_comes_back(pid: str) -> None:
     lab.wait_for(
         lambda: lab.out(HOME, "systemctl", "show", UNIT, "-P", "MainPID") not in ("0", pid), 60, "the agent being back"
     )
-    lab.wait_for(lambda: lab.out(HOME, "systemctl", "is-active", UNIT) == "active", 60, "the agent being ready")
+    lab.wait_for(
+        lambda: lab.out(HOME, "systemctl", "show", UNIT, "-P", "ActiveState") == "active", 60, "the agent being ready"
+    )

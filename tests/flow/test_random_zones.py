@@ -43,7 +43,9 @@ def api(method: str, path: str, body: Any = None) -> tuple[int, Any]:
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
-    return answer.status, json.loads(text) if text else None
+    # What it does not find it says in plain words.
+    is_json = answer.getheader("Content-Type", "").startswith("application/json")
+    return answer.status, json.loads(text) if text and is_json else text
 
 
 def drop() -> None:

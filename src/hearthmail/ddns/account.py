@@ -6,6 +6,7 @@ So a command that root types and the resident service leave files which the othe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 from pathlib import Path
@@ -31,7 +32,8 @@ def become(folder: Path, account: str = ACCOUNT) -> bool:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (folder, *folder.iterdir()):
         # Never through a link: the folder is not root's, but what is linked to may be.
-        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+        with contextlib.suppress(FileNotFoundError):  # the service replaces its files meanwhile
+            os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)

@@ -65,6 +65,7 @@ class Agent:
     chance: Callable[[], float] = random.random
     # What could not be saved (a full disk), so that a resident agent does not forget it.
     _unsaved: State | None = field(default=None, init=False)
+    _unsaved_over: int = field(default=0, init=False)
 
     # What is asked for ----------------------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ class Agent:
 
         When no address is known, those of the box's name are missing, and that is said.
         """
-        remembered = state.load(self.state_path) or State()
+        remembered = self._recall()
         found = self.find(remembered, probe=False)
         notes = [f"No A record: {found.ipv4_problem}"] if not found.ipv4 else []
         notes += [f"No AAAA record: {found.ipv6_problem}"] if not found.ipv6 and found.ipv6_problem else []
@@ -140,7 +141,7 @@ class Agent:
         :param quick: when what is asked for is what was last put in place, say so without asking anybody.
         :param adopt: as for `apply`.
         """
-        remembered = state.load(self.state_path) or State()
+        remembered = self._recall()
         report = Report(planned_only=True)
         if quick and remembered.published == fingerprint(self.config, self.fragments()):
             report.notes.append("The records asked for are those that were put in place last.")
@@ -548,8 +549,18 @@ class Agent:
     # Memory ---------------------------------------------------------------------------------------------------
 
     def _recall(self) -> State:
+        """What is remembered. What could not be saved counts as long as nobody else has saved anything since."""
+        if self._unsaved and _stamp(self.state_path) != self._unsaved_over:
+            self._unsaved = None
         remembered = self._unsaved or state.load(self.state_path) or State()
         remembered.limits_off = not self.config.write_limits
+        for zone, provider in self.config.domains.items():
+            here = f"{provider.type} {provider.name}"
+            if remembered.places.get(zone, here) != here:
+                # What was ours at the provider before is not ours at this one: it may be others' that looks alike.
+                remembered.set_owned(zone, {})
+                remembered.set_pending(zone, {})
+            remembered.places[zone] = here
         return remembered
 
     def _save(self, report: Report, remembered: State) -> None:
@@ -557,7 +568,7 @@ class Agent:
             state.save(remembered, self.state_path)
             self._unsaved = None
         except OSError as error:
-            self._unsaved = remembered
+            self._unsaved, self._unsaved_over = remembered, _stamp(self.state_path)
             problem = f"What was done cannot be remembered: {error}."
             report.errors.append(AgentError(problem, f"Make room on the disk of {self.state_path.parent}."))
 
@@ -579,7 +590,8 @@ class Agent:
         times += [wait["until"] for name, wait in remembered.waits.items() if name in used]
         times += [zone.held_until for zone in report.zones if zone.held_until]
         times += [report.retry_at] if report.retry_at else []
-        return min(times, default=None)
+        # What is past was not taken up by this look, so it has nothing to do: no reason to look again at once.
+        return min((at for at in times if at > self.now()), default=None)
 
     def _tell_once(self, report: Report, remembered: State, found: address.Found) -> None:
         """What was told before, and is still the same, is not told again; `status` tells it as long as it lasts."""
@@ -609,3 +621,11 @@ class Agent:
         remembered.last_look = (
             state.LastLook() if settled else state.LastLook(seen, self.now(), report.exit_code, text.lines(report))
         )
+
+
+def _stamp(path: Path) -> int:
+    """When a file was written last, in nanoseconds; 0 when it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -39,10 +39,10 @@ def find_servers(zone: str, configured: Iterable[str] = ()) -> list[str]:
 
     :raises DnsError: when they cannot be looked up.
     """
-    resolver = dns.resolver.Resolver()
-    resolver.lifetime = 2 * TIMEOUT
     addresses: list[str] = []
     try:
+        resolver = dns.resolver.Resolver()
+        resolver.lifetime = 2 * TIMEOUT
         names = list(configured) or _name_servers(resolver, zone)
         for name in names:
             addresses += [name] if _is_address(name) else _addresses(resolver, name)

@@ -61,7 +61,9 @@ def records(challenges: Mapping[str, Mapping[str, float]], config: Config) -> li
     for name, values in sorted(challenges.items()):
         domain = name.removeprefix(f"{LABEL}.")
         if values and any(f".{domain}".endswith(f".{zone}") for zone in config.domains):
-            found.append(RRset(place_of(domain, config), ADDRESS_TTL, frozenset(values)))
+            key = place_of(domain, config)
+            if key.type in config.domains[key.zone].holds:
+                found.append(RRset(key, ADDRESS_TTL, frozenset(values)))
     return found
 
 
@@ -102,6 +104,13 @@ def add(
 
     :param wait: seconds until every authoritative server has to answer them.
     """
+    for zone in sorted({key.zone for key in challenges}):
+        provider = agent.config.domains[zone]
+        if SPECS[provider.type].make is None or "TXT" not in provider.holds:
+            raise ConfigError(
+                f"The provider of {zone} ({provider.type}) takes no TXT record from us in time for a challenge.",
+                "Delegate _acme-challenge by a CNAME to a zone whose provider does, or use another kind of challenge.",
+            )
     with state.lock(agent.state_path):
         remembered = state.load(agent.state_path) or State()
         before = {key: set(_values(remembered, key)) for key in challenges}
@@ -195,17 +204,10 @@ def _write(agent: Agent, remembered: State, places: Iterable[Key]) -> Report:
             if (values := _values(remembered, key))
         )
         if SPECS[provider.type].make is None:
-            report.errors.append(
-                ConfigError(
-                    f"The provider of {zone} has no interface, so nobody can enter a challenge in time.",
-                    "Delegate _acme-challenge by a CNAME to a zone that has one, or use another kind of challenge.",
-                )
-            )
+            # It was another one when they were added.
             continue
         owned = {key: values for key, values in remembered.owned_in(zone).items() if key in ours}
         jobs.append(publish.Job(zone, provider, desired, owned, frozenset(), adopt=False))
-    if report.errors:
-        return report
     held: dict[str, float] = {}
     for done in publish.work_limited(jobs, True, True, make=agent.make, permit=_permit(agent, remembered, held)):
         provider = agent.config.domains[done.zone]

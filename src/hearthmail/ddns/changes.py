@@ -131,13 +131,14 @@ def run_hooks(variables: Mapping[str, str], hooks: Path = HOOKS_PATH, limit: flo
     return wrong
 
 
-def _take(path: Path) -> str:
+def _take(name: str, folder: int) -> str:
     """Read a note and take it away; it may be anything, as its folder is not root's.
 
+    :param folder: the folder, opened: its name may mean another one a moment later.
     :raises OSError: when it is no file, or cannot be taken away.
     """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError("it is no file")
@@ -146,7 +147,7 @@ def _take(path: Path) -> str:
             os.close(file)
     finally:
         # A note that cannot be understood must not start us for ever.
-        path.unlink()
+        os.unlink(name, dir_fd=folder)
 
 
 def work_off(notes: Path = NOTES_PATH, hooks: Path = HOOKS_PATH, limit: float = TIME_LIMIT) -> list[str]:
@@ -158,11 +159,21 @@ def work_off(notes: Path = NOTES_PATH, hooks: Path = HOOKS_PATH, limit: float = 
     """
     wrong: list[str] = []
     told: list[tuple[Addresses, Addresses]] = []
-    for path in sorted(notes.iterdir()) if notes.is_dir() else []:
-        try:
-            told.append(read_note(_take(path)))
-        except (OSError, ValueError) as error:
-            wrong.append(f"{path}: {error}")
+    try:
+        # Never through a link: the account could lead root to a folder of others, whose files would be taken away.
+        folder = os.open(notes, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"{notes}: {error}"]
+    try:
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a Path cannot list an opened folder
+            try:
+                told.append(read_note(_take(name, folder)))
+            except (OSError, ValueError) as error:
+                wrong.append(f"{notes / name}: {error}")
+    finally:
+        os.close(folder)
     if told:
         wrong += run_hooks(environment(told[0][0], told[-1][1]), hooks, limit)
     return wrong

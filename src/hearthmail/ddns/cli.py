@@ -7,6 +7,7 @@ Exit codes: 0 all is right, 1 an error, 2 changes are planned (`plan`), 3 a reco
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import subprocess
@@ -137,20 +138,22 @@ def _serve(arguments: argparse.Namespace) -> int:
     agent = _agent(arguments)
     for provider in {one.name: one for one in agent.config.domains.values()}.values():
         # The provider's package is loaded here, once: each writing process is a copy of this one.
+        # One that cannot be made is told by each look, and must not keep the others from being followed.
         if provider.type != "none":
-            make_provider(provider)
-    addresses = changes.published(agent.config, memory.load(arguments.state))
+            with contextlib.suppress(AgentError):
+                make_provider(provider)
 
     def check(due: Due, happened: bool) -> Report:
-        nonlocal addresses
+        before = changes.published(agent.config, memory.load(arguments.state))
         try:
-            return agent.check(full=due == "full", at_once=happened)
+            report = agent.check(full=due == "full", at_once=happened)
+            changes.announce(before, changes.published(agent.config, memory.load(arguments.state)))
         except AgentError as error:
             return Report(errors=[error])
-        finally:
-            now = changes.published(agent.config, memory.load(arguments.state))
-            changes.announce(addresses, now)
-            addresses = now
+        except OSError as error:
+            # A disk that is full or read-only, no room for a process: told, and tried again by the next look.
+            return Report(errors=[AgentError(f"The look could not be made: {error}.", "See the disk and the memory.")])
+        return report
 
     def say(report: Report) -> None:
         said = text.lines(report)

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from hearthmail.ddns.report import Report
@@ -44,7 +45,7 @@ class Watcher(Protocol):
 def address_news() -> socket.socket:
     """Open a socket that becomes readable when an address of the box comes, goes or changes.
 
-    What the messages say is not read: whatever it was, the look that follows finds out.
+    What the messages say is not read: `own_addresses` tells whether it was anything new.
 
     :raises OSError: when the kernel refuses it (a sandbox without AF_NETLINK).
     """
@@ -66,12 +67,26 @@ def drain(news: socket.socket) -> None:
                 raise
 
 
+def own_addresses(folder: Path = Path("/proc/net")) -> str:
+    """Everything the kernel says about the box's addresses, as text to compare.
+
+    A router's announcement that only renews what there is makes news too, every few minutes or seconds; it is none.
+    """
+    said = []
+    for name in ("fib_trie", "if_inet6"):
+        # Each is missing in a kernel without that family.
+        with contextlib.suppress(FileNotFoundError):
+            said.append((folder / name).read_text(encoding="ascii"))
+    return "".join(said)
+
+
 @dataclass
 class World:
     """The kernel's news about addresses, and signals: SIGUSR1 pokes, SIGTERM and SIGINT end."""
 
     news: socket.socket
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _known: str = field(default_factory=own_addresses)
     _poked: bool = False
     _ended: bool = False
 
@@ -86,9 +101,13 @@ class World:
             ready = self._selector.select(max(0.0, seconds))
             for key, _ in ready:
                 drain(key.fileobj)  # type: ignore[arg-type]
-                self._poked |= key.data == "news"
+                self._poked |= key.data == "news" and self._changed()
         happened, self._poked = self._poked, False
         return happened
+
+    def _changed(self) -> bool:
+        before, self._known = self._known, own_addresses()
+        return before != self._known
 
     def _signal(self, number: int, _frame: object) -> None:
         if number == POKE:

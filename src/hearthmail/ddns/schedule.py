@@ -76,7 +76,7 @@ class Schedule:
             self._full_pause = FULL_AFTER_ERROR if report.exit_code == ERROR and report.retry_at is None else FULL
         self._doing = None
         self._quick_from, self._poked_at = now, None
-        by_echo = report.found is not None and report.found.ipv4_source not in ("interface", "router")
+        by_echo = report.found is not None and report.found.ipv4_source == "echo"
         self._quick_pause = QUICK_BY_ECHO if by_echo else QUICK
         # Never at once: what could not be done just now cannot be done in this instant either.
         self._retry = None if report.retry_at is None else (now, max(1.0, report.retry_at - now))

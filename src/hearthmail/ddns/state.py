@@ -59,6 +59,7 @@ class State:
     :param owned: our values by "zone|name|type".
     :param pending: values that were about to become ours when the state was written, in the same form. Whether they
         arrived is seen in the zone: those that stand there are ours, the others are forgotten.
+    :param places: the provider that each zone lay at, as "type entry".
     :param limits: what was written at each provider, by its name in `dns_providers`.
     :param limits_off: the limits of writes are switched off by the configuration.
     :param outages: the providers that failed last time.
@@ -96,6 +97,7 @@ class State:
     stopped: dict[str, dict[str, str]] = field(default_factory=dict)
     waits: dict[str, dict[str, Any]] = field(default_factory=dict)
     unchanged: dict[str, dict[str, float]] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     challenges: dict[str, dict[str, float]] = field(default_factory=dict)
     seen_since: dict[str, float] = field(default_factory=dict)
     retiring: dict[str, float] = field(default_factory=dict)
@@ -152,7 +154,7 @@ def parse(text: str) -> State:
         whole = isinstance(values, list) and all(isinstance(value, str) for value in values)
         if place.count("|") != 2 or not whole:
             raise ValueError(f"malformed entry {place}")
-    if not all(isinstance(line, str) for line in state.told):
+    if not all(isinstance(line, str) for line in (*state.told, *state.places.values())):
         raise ValueError("malformed text")
     if not all(_is_time(at) for account in state.limits.values() for at in account.day):
         raise ValueError("malformed times of writes")
@@ -238,7 +240,8 @@ def lock(path: Path = STATE_PATH, wait: float = 120) -> Iterator[None]:
     :raises LockError: when it takes longer.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
+    # Opened to append: to open for writing would change its time at each look, and an SD card with it.
+    with path.with_suffix(".lock").open("a") as file:
         end = time.monotonic() + wait
         while True:
             try:

@@ -74,7 +74,7 @@ def check_ddns(units: Units, state_path: Path = DDNS_STATE) -> Finding:
     """Judge the DNS agent by what it remembers; asking it would cost more than all other checks together."""
     todo = "hearth-ddns status; journalctl -u hearth-ddns -n 30"
     unit = units.get(DDNS_SERVICE, {})
-    if unit and unit.get("ActiveState") != "active":
+    if unit and unit.get("ActiveState") not in ("active", "activating", "reloading"):
         ended = unit.get("Result", "success")
         why = "" if ended == "success" else f" ({ended})"
         return Finding("dns agent", RED, f"{DDNS_SERVICE} does not run{why}", todo, DDNS_SERVICE, (RESTART,))

@@ -189,9 +189,21 @@ def test_what_is_not_a_challenge_is_named(pairs: list[str], named: str) -> None:
         challenge.parse(pairs, parse(CONFIG))
 
 
-def test_a_zone_without_an_interface_cannot(world: World) -> None:
-    world.config = {**world.config, "providers": {"lab": {"type": "none"}}}
-    assert "no interface" in str(add(world, ZONE, "x").errors[0])
+DYNAMIC = {
+    "type": "dyndns2",
+    "url": "https://u.example/",
+    "username": "u",
+    "password": "p",
+    "hostnames": [f"mail.{ZONE}"],
+}
+
+
+@pytest.mark.parametrize("provider", [{"type": "none"}, DYNAMIC], ids=["none", "dyndns2"])
+def test_a_zone_whose_provider_takes_none_keeps_none_either(world: World, provider: dict[str, Any]) -> None:
+    world.config = {**world.config, "providers": {"lab": provider}}
+    with pytest.raises(AgentError, match="takes no TXT record"):
+        add(world, ZONE, "x")
+    assert world.state is None
 
 
 def test_the_command(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -133,3 +133,15 @@ def test_a_note_that_is_no_file_is_taken_away(notes: Path, hooks: Path, tmp_path
     assert not (tmp_path / "said").exists()
     assert not list(notes.iterdir())
     assert secret.exists()
+
+
+def test_a_folder_of_others_is_not_emptied(notes: Path, hooks: Path, tmp_path: Path) -> None:
+    others = tmp_path / "etc"
+    others.mkdir()
+    (others / "passwd").write_text("root")
+    notes.rmdir()
+    notes.symlink_to(others)
+    assert len(changes.work_off(notes, hooks)) == 1
+    assert (others / "passwd").read_text() == "root"
+    notes.unlink()
+    assert changes.work_off(notes, hooks) == []

@@ -136,6 +136,18 @@ def test_signals_are_as_before_afterwards() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_news_that_are_none_do_not_wake_it(listening: daemon.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    news = socket.socketpair()
+    with news[0], news[1]:
+        news[0].setblocking(False)
+        listening._selector.register(news[0], 1, "news")
+        news[1].send(b"an announcement that renews what there is")
+        assert not listening.wait(60)
+        monkeypatch.setattr(daemon, "own_addresses", lambda: "another one")
+        news[1].send(b"an address")
+        assert listening.wait(60)
+
+
 def test_a_new_address_wakes_it() -> None:
     # In a network of its own: the real kernel's news, and nothing of this machine is changed.
     assert shutil.which("ip"), "install iproute2"
