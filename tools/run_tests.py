@@ -66,7 +66,16 @@ def steps() -> dict[str, list[Step]]:
         "unit": [
             Step(
                 "unit tests",
-                [sys.executable, "-m", "pytest", "tests/unit", "-q", "-n", "auto", f"--junitxml={BUILD}/junit-unit.xml"],
+                [
+                    sys.executable,
+                    "-m",
+                    "pytest",
+                    "tests/unit",
+                    "-q",
+                    "-n",
+                    "auto",
+                    f"--junitxml={BUILD}/junit-unit.xml",
+                ],
                 ["junit-unit.xml"],
             )
         ],
