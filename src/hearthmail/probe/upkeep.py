@@ -66,8 +66,9 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def _first(texts: Any) -> str:
-    lines = [str(line).strip() for line in texts or ()]
-    return next(filter(None, lines), "")
+    """The line that says most: an error or a conflict, else the first one."""
+    lines = [line for line in (str(line).strip() for line in texts or ()) if line]
+    return next((line for line in lines if line.startswith(("ERROR", "CONFLICT"))), lines[0] if lines else "")
 
 
 def check_ddns(units: Units, state_path: Path = DDNS_STATE) -> Finding:

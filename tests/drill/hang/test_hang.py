@@ -49,7 +49,7 @@ FAULTS = [
     Fault("memory used up", faults.memory_short),
     Fault("clock an hour back", faults.clock_back),
     Fault("new address", faults.new_address),
-    Fault("DNS provider down", faults.provider_down, red=("dns agent", "name servers")),
+    Fault("DNS provider down", faults.provider_down, red=("dns agent", "Provider lab")),
     Fault("a hang that only a reboot ends", faults.beyond_restarts, red=("postfix", "it hangs")),
 ]
 # Messages a second; and how many each drill sends at least.
