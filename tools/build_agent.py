@@ -85,7 +85,7 @@ def build(sources: list[Path]) -> None:
                 *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "shiv.cli"),
                 *("--site-packages", str(site), "--output-file", str(made)),
                 *("--entry-point", "hearthmail.ddns.cli:main", "--python", "/usr/bin/python3 -I"),
-                *("--root", "/var/cache/hearthmail", "--reproducible", "--compile-pyc"),
+                *("--root", "/var/cache/hearth-ddns", "--reproducible", "--compile-pyc"),
             ],
             check=True,
             stdout=sys.stderr,

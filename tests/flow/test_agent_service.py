@@ -37,7 +37,7 @@ def test_it_is_well_closed() -> None:
     assert float(found[1]) <= EXPOSURE, said
 
 
-@pytest.mark.parametrize("place", ["/etc/hearthmail", "/usr/local/bin", "/var/lib", "/var/cache/hearthmail", "/root"])
+@pytest.mark.parametrize("place", ["/etc/hearthmail", "/usr/local/bin", "/var/lib", "/var/cache/hearth-ddns", "/root"])
 def test_its_sandbox_holds(pid: str, place: str) -> None:
     # Even root could not write there, among the files as the service sees them.
     inside = lab.run(HOME, "nsenter", "-t", pid, "-m", "touch", f"{place}/a-test", check=False)
@@ -50,7 +50,7 @@ def test_its_own_folder_is_its_own(pid: str) -> None:
     assert lab.out(HOME, "stat", "-c", "%U %a", "/var/lib/hearthmail/ddns/state.json") == "hearth-ddns 600"
     # What root runs lies where only root writes.
     cache = lab.out(
-        HOME, "find", "/var/cache/hearthmail", "!", "-user", "root", "-o", "-perm", "/022", "!", "-type", "l"
+        HOME, "find", "/var/cache/hearth-ddns", "!", "-user", "root", "-o", "-perm", "/022", "!", "-type", "l"
     )
     assert cache == ""
 

@@ -23,7 +23,7 @@ from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.report import ERROR, NOT_YET, OK, Report
 from hearthmail.ddns.schedule import Due, Schedule
-from hearthmail.onefile import forget_old_builds
+from hearthmail.onefile import forget_old_builds, let_all_read
 
 # The commands after which the published address may be another one.
 WRITING = ("apply", "adopt", "check")
@@ -238,6 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     # octoDNS reports its inner steps as warnings; what matters comes as an exception.
     logging.basicConfig(level=logging.CRITICAL)
     forget_old_builds(__file__)
+    let_all_read(__file__)
     if arguments.command == "status":
         return _print_status(arguments)
     if arguments.command == "poke":
