@@ -88,9 +88,12 @@ def take(account: Account, kind: Kind, cap: int, now: float) -> Account:
 
 
 def _used_until(account: Account, kind: Kind, now: float) -> float:
-    """Never further ahead than the burst: if it is, the clock was set back since."""
+    """Never further ahead than the burst: if it is, the clock was set back since, and the allowance is whole again.
+
+    To cut it to the burst would hold everything back until the clock has caught up: it would move along with `now`.
+    """
     used = account.address if kind == "address" else account.challenge
-    return min(used, now + RATES[kind].burst * RATES[kind].every)
+    return used if used <= now + RATES[kind].burst * RATES[kind].every else now
 
 
 def _today(account: Account, now: float) -> list[float]:

@@ -459,6 +459,27 @@ def run(chaos: Chaos, seconds: float) -> None:
 )
 @example(happened=[(10, ("power", "before"), False), (1, ("address", pool(4)[0]), True), (1, ("hand", "A"), True)])
 @example(happened=[(1, ("power", "before"), False), (1, ("hand", "SPF"), False), (300, ("restart", None), False)])
+@example(
+    happened=[
+        (200, ("hand", "A"), True),
+        (180, ("power", "before"), False),
+        (1, ("clock", -3600.0), False),
+        (250, ("hand", "A"), True),
+    ]
+)
+@example(
+    happened=[
+        (335.6, ("restart", None), True),
+        (248.4, ("hand", "A"), True),
+        (335.6, ("restart", None), True),
+        (183.0, ("power", "before"), False),
+        (1.0, ("clock", -3600.0), False),
+        (248.4, ("hand", "A"), True),
+        (289.3, ("down", False), True),
+        (181.1, ("foreign", "shop"), True),
+        (300.0, ("hand", "A"), True),
+    ]
+)
 @example(happened=[(5, ("down", True), False), (1, ("clock", 3600.0), False), (30, ("clock", -3600.0), False)])
 def test_whatever_happens(happened: list[tuple[float, tuple[str, Any], bool]]) -> None:
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(publish, "work_limited", work_here):
