@@ -31,7 +31,7 @@ CONTROL = "/run/provider-faults/control.json"
 FIRST, SECOND, THIRD = "198.51.100.41", "198.51.100.42", "198.51.100.43"
 SERVERS = [lab.PROVIDER, "198.51.100.59"]
 # The box's own agent, and who would start it again.
-AGENTS = ("hearth-probe.timer", "hearth-ddns.timer", "hearth-ddns.service")
+AGENTS = ("hearth-probe.timer", "hearth-ddns.service")
 
 # What others have in the zone: values in our places, names like ours, odd TTLs, a wildcard, a delegation, pieces.
 FOREIGN = r"""

@@ -257,6 +257,8 @@ def main(argv: list[str] | None = None) -> int:
         report = Report(errors=[error])
     except PermissionError as error:
         report = Report(errors=[AgentError(f"{error}.", "Run it as root: the credentials are readable by root only.")])
+    except OSError as error:
+        report = Report(errors=[AgentError(f"{error}.", "See the disk with `df` and `mount`, then type it once more.")])
     if arguments.command == "address" and not report.errors:
         return _print_address(report, arguments.json)
     if arguments.json:

@@ -10,11 +10,11 @@ import hashlib
 import hmac
 import json
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import AgentError, StopError, WaitError
+from hearthmail.ddns.report import clock_time
 from hearthmail.ddns.state import State
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def held_back(state: State, zone: str, config: ProviderConfig, now: float) -> Ag
     wait = state.waits.get(config.name)
     if wait and now < wait["until"]:
         left = wait["until"] - now
-        way_out = f"Nothing is sent to it until {_clock(wait['until'])}; it is tried again by itself then."
+        way_out = f"Nothing is sent to it until {clock_time(wait['until'])}; it is tried again by itself then."
         return WaitError(config.name, zone, wait["why"], way_out, left)
     state.waits.pop(config.name, None)
     return None
@@ -87,11 +87,7 @@ def problems(state: State) -> list[str]:
         for name, stop in sorted(state.stopped.items())
     ]
     said += [
-        f"Provider {name}: nothing is sent to it before {_clock(wait['until'])}. It said: {wait['why']}"
+        f"Provider {name}: nothing is sent to it before {clock_time(wait['until'])}. It said: {wait['why']}"
         for name, wait in sorted(state.waits.items())
     ]
     return said
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

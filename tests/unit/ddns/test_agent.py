@@ -167,7 +167,7 @@ def test_records_no_longer_wanted_go(world: World) -> None:
     world.agent().apply()
     world.ahead = {"postfix": []}
     world.agent().check()
-    assert world.values("", "MX"), "the timer removes nothing that a lost file made unwanted"
+    assert world.values("", "MX"), "the service removes nothing that a lost file made unwanted"
     world.agent().apply()
     assert world.values("", "MX") == set()
     assert world.values("", "TXT") == {"site-verification=abc"}

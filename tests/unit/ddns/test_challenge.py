@@ -222,7 +222,7 @@ def test_the_command(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPat
 
 
 def test_it_waits_for_another_run(world: World) -> None:
-    """The daemon, the timer, a second certbot: one after the other, and nothing of either is lost."""
+    """The service, a person, a second certbot: one after the other, and nothing of either is lost."""
     path = world.path / "ddns.json"
     with ThreadPoolExecutor() as pool:
         with state.lock(path):
