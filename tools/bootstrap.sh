@@ -24,10 +24,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Ansible 14 wants Python 3.12: Debian 13 has 3.13, on Debian 12 another one may lie around, or uv fetches one.
-fits='import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 12))'
+# The path it prints is the real one: the one found first may be that of our own .venv, which is about to be made anew.
+fits='import os, sys, ensurepip, venv; print(os.path.realpath(sys.executable)); sys.exit(sys.version_info < (3, 12))'
 python=
 for candidate in python3 python3.13 python3.14 python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-4]*/bin/python3; do
-  if "$candidate" -c "$fits" 2>/dev/null; then python=$candidate; break; fi
+  if found=$("$candidate" -c "$fits" 2>/dev/null); then python=$found; break; fi
 done
 if [ -z "$python" ]; then
   echo "== No Python >= 3.12 here: asking uv for one"
