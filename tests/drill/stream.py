@@ -112,6 +112,8 @@ class Stream:
             self._error = error
 
 
+# The queue id and the token of a message, in Postfix's log.
+QUEUED = re.compile(r"cleanup\[\d+\]: (\w+): message-id=<([^@>]*)")
 # The hop by which the box took a message from the world: the top ones are its own.
 TAKEN = re.compile(rb"by mail\.hearth\.example \(Postfix\) with E?SMTPS? id (\w+)")
 
@@ -154,6 +156,17 @@ def count(sent: list[Sent], user: str) -> Count:
         repeated=[token for token in copies if len(taken[token]) > 1],
         changed=[one.token for one in sent if any(copy.digest != one.digest for copy in copies[one.token])],
     )
+
+
+def story(tokens: list[str]) -> str:
+    """Give the lines of the box's log that tell what became of messages, and who was stopped or started in their time."""
+    log = lab.out("hearth-home", "journalctl", "--no-pager", "-o", "short-precise").splitlines()
+    ids = {match[1] for line in log if (match := QUEUED.search(line)) and match[2] in tokens}
+    words = (*tokens, *ids, "systemd[1]: Stopp", "systemd[1]: Start", "systemd[1]: Reload", "hearth-probe[")
+    about = [number for number, line in enumerate(log) if any(one in line for one in (*tokens, *ids))]
+    if not about:
+        return "The box's log does not name them."
+    return "\n".join(line for line in log[max(0, about[0] - 50) : about[-1] + 1] if any(word in line for word in words))
 
 
 def delivered() -> set[str]:

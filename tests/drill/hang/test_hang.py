@@ -119,7 +119,7 @@ def test_nothing_is_lost(fault: Fault, capsys: pytest.CaptureFixture[str]) -> No
         print(f"\n{fault.name}: {drill.count}; mail flows after {drill.seconds:.0f} s; letters: {drill.letters}")
     record.write(fault.name, drill.count, drill.seconds)
     assert not drill.count.missing
-    assert not drill.count.doubled
+    assert not drill.count.doubled, stream.story(drill.count.doubled)
     assert not drill.count.changed
     assert len(drill.count.repeated) <= MOST_REPEATED
     assert all(faults.letters_about(part, drill.letters) <= 1 for part in faults.status()), drill.letters

@@ -138,7 +138,7 @@ def test_everything_but_the_recovery_point_is_there_once(drill: Drill, capsys: p
             f"{drill.last_seconds:.0f} s), all mail in after {drill.flowing:.0f} s."
         )
     record.write("disk lost, rebuilt from the kit", count, drill.flowing)
-    assert not count.doubled
+    assert not count.doubled, stream.story(count.doubled)
     assert not count.changed
     # What the old box had accepted after the backup, and nothing else: no backup can hold that.
     assert drill.accepted
