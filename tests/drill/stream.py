@@ -159,7 +159,7 @@ def count(sent: list[Sent], user: str) -> Count:
 
 
 def story(tokens: list[str]) -> str:
-    """Give the lines of the box's log that tell what became of messages, and who was stopped or started in their time."""
+    """Give the lines of the box's log that tell what became of messages, and who was stopped or started meanwhile."""
     log = lab.out("hearth-home", "journalctl", "--no-pager", "-o", "short-precise").splitlines()
     ids = {match[1] for line in log if (match := QUEUED.search(line)) and match[2] in tokens}
     words = (*tokens, *ids, "systemd[1]: Stopp", "systemd[1]: Start", "systemd[1]: Reload", "hearth-probe[")

@@ -1,4 +1,4 @@
-"""Postfix hands a message over twice when it has not heard Dovecot's answer: it is stored once, and never not at all."""
+"""Postfix hands a message over twice when it has not heard Dovecot's answer: it is stored once, and once it is."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_two_addresses_of_one_user_get_a_copy_each() -> None:
 
 def test_what_could_not_be_stored_comes_again(folder: str) -> None:
     token = lab.new_token()
-    place = lab.maildir(HANA) + ("" if folder == "INBOX" else f"/.{folder}") + "/tmp"
+    place = f"{lab.maildir(HANA)}{'' if folder == 'INBOX' else f'/.{folder}'}/tmp"
     lab.run(HOME, "sh", "-c", f"mv {place} {place}.away && touch {place}")
     try:
         assert hand_over(token) == "451"
