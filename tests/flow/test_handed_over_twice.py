@@ -73,7 +73,7 @@ def test_two_addresses_of_one_user_get_a_copy_each() -> None:
 
 def test_what_could_not_be_stored_comes_again(folder: str) -> None:
     token = lab.new_token()
-    place = f"{lab.maildir(HANA)}{'' if folder == 'INBOX' else f'/.{folder}'}/tmp"
+    place = "/".join([lab.maildir(HANA), *([] if folder == "INBOX" else [f".{folder}"]), "tmp"])
     lab.run(HOME, "sh", "-c", f"mv {place} {place}.away && touch {place}")
     try:
         assert hand_over(token) == "451"
