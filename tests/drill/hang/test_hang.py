@@ -90,6 +90,7 @@ def run_drill(fault: Fault) -> Drill:
     lab.wait_for(lambda: not stream.peer_queue(), RETRY, "the sender's queue being empty")
     lab.wait_for(lambda: not lab.queue(), BOX_RETRY, "the box's queue being empty")
     if fault.red[0]:
+        faults.look()
         lab.wait_for(faults.is_well, 300, "the box's status being green again")
     if fault.person:
         lab.wait_for(lambda: faults.letters()[-1].endswith("well again"), 180, "the letter that all is well")
