@@ -181,6 +181,13 @@ def test_it_was_killed_at_each_stage(drill: Drill) -> None:
     assert [stage in line for stage, line in zip(STAGES, drill.killed, strict=True)] == [True] * len(STAGES)
 
 
+def test_postfix_was_not_restarted_while_mail_came_in(drill: Drill) -> None:
+    # What Dovecot has stored and not yet answered would be handed over again.
+    log = lab.out("hearth-home", "journalctl", "-u", "postfix.service", "-o", "cat", "--no-pager")
+    assert [line for line in log.splitlines() if line.startswith("Started postfix.service")] != []
+    assert log.count("Started postfix.service") == 1, log
+
+
 def test_its_progress_is_seen_at_the_controller(drill: Drill) -> None:
     assert "hearth-home: hearth-backup restore-all is done" in drill.rebuild.stdout
 
