@@ -35,8 +35,8 @@ for n in range(int(count)):
         file.write(f"From: a@b.example\\nMessage-ID: <large-{n}@drill>\\nSubject: {n}\\n\\n{text}")
     os.chown(path, owner.pw_uid, owner.pw_gid)
 """
-# Messages whose way through the box is timed, one after the other.
-TIMED = 150
+# Messages whose way through the box is timed, and seconds from one to the next: none has to wait for another.
+TIMED, PACE = 150, 0.2
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -54,6 +54,7 @@ def delays(count: int, going_on: Callable[[], bool] = lambda: True) -> list[floa
             if not going_on():
                 break
             session.send_message(lab.message(lab.ALICE, HANA), from_addr=lab.ALICE)
+            time.sleep(PACE)
     lab.wait_for(lambda: not lab.queue(), 120, "all of them being delivered")
     log = lab.out(HOME, "journalctl", "-u", "postfix*", "-o", "cat", "--no-pager", "--since", since)
     return [float(one) for one in re.findall(r"to=<hana@second\.example>.* delay=([\d.]+),.*status=sent", log)]
