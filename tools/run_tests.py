@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 from xml.etree import ElementTree
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build"
 DRILLS = ("hang", "rebuild")
+# Characters of what a failed test said that are said again at the end, where a log that is cut still has them.
+FAILURE_LENGTH = 1200
 PYTHON_CODE = ["src", "plugins", "tools", "tests"]
 
 
@@ -96,6 +99,17 @@ def count(report: Path) -> tuple[int, int]:
     return passed, failed
 
 
+def failures(report: Path) -> list[str]:
+    """Name the tests of a JUnit file that failed, each with the beginning of what it said."""
+    found = []
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        for kind in ("failure", "error", "skipped"):
+            for bad in case.findall(kind):
+                said = (bad.get("message") or bad.text or "")[:FAILURE_LENGTH].rstrip()
+                found.append(f"{kind} of {case.get('classname')}::{case.get('name')}\n{indent(said, '    ')}")
+    return found
+
+
 def main(words: list[str]) -> int:
     """Run the steps that `words` name, print a line for each and the closing line."""
     known = steps()
@@ -105,7 +119,8 @@ def main(words: list[str]) -> int:
         return 2
     BUILD.mkdir(exist_ok=True)
     passed = failed = 0
-    lines = []
+    lines: list[str] = []
+    bad: list[str] = []
     # What Molecule believes to be up: `make demo-down` or another clone may have taken it down since.
     wanted = words or ["lint", "unit", "molecule"]
     if {"molecule", "drill"} & set(wanted) and (BUILD / "molecule").exists():
@@ -121,6 +136,7 @@ def main(words: list[str]) -> int:
             if (BUILD / report).exists():
                 here = count(BUILD / report)
                 step_passed, step_failed = step_passed + here[0], step_failed + here[1]
+                bad += failures(BUILD / report)
             else:
                 print(f"{step.name} left no {report}: its tests did not run", flush=True)
                 step_failed += 1
@@ -131,7 +147,7 @@ def main(words: list[str]) -> int:
             f"{'ok' if step_failed == 0 else 'FAILED':7}{step.name:20}{time.monotonic() - start:7.0f} s"
             f"{step_passed:6} passed{step_failed:6} failed"
         )
-    print("\n" + "\n".join(lines) + "\n")
+    print("\n" + "\n".join([*lines, "", *bad]))
     print(f"{passed} passed, {failed} failed", flush=True)
     return 1 if failed else 0
 
