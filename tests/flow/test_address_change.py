@@ -38,6 +38,8 @@ def moved_at() -> float:
     return lab.path_of("hearth-router", "/etc/lab-wan-address").stat().st_mtime
 
 
+# Debian 12 moves in test_restart. Here a connection that was open hangs until its sender gives it up, after 90 s.
+@pytest.mark.release("trixie")
 def test_the_address_moves_while_mail_is_on_its_way(
     world_has_only_ipv4: None, hook: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
