@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 # Containers with systemd and their own networks need root.
-SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
+SUDO := $(if $(filter-out 0,$(shell id -u)),tools/as_root.sh)
 VENV := $(CURDIR)/.venv/bin
 export PATH := $(VENV):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg

@@ -30,17 +30,22 @@ python=
 for candidate in python3 python3.13 python3.14 python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-4]*/bin/python3; do
   if found=$("$candidate" -c "$fits" 2>/dev/null); then python=$found; break; fi
 done
+fetch_python() {
+  [ -x build/uv/bin/uv ] || { python3 -m venv build/uv && build/uv/bin/pip install -q uv; } || return
+  # In the project, not in the home folder: `make clean` takes it away.
+  export UV_PYTHON_INSTALL_DIR=$PWD/build/uv/python UV_PYTHON_INSTALL_BIN=0
+  build/uv/bin/uv python install -q 3.13 && python=$(build/uv/bin/uv python find 3.13)
+}
 if [ -z "$python" ]; then
   echo "== No Python >= 3.12 here: asking uv for one"
-  [ -x build/uv/bin/uv ] || { python3 -m venv build/uv && build/uv/bin/pip install -q uv; }
-  build/uv/bin/uv python install -q 3.13 && python=$(build/uv/bin/uv python find 3.13) || {
+  if ! fetch_python; then
     echo "There is no Python >= 3.12 and uv could not download one: install the package python3.13 (or python3.12) by hand, then type the command again." >&2
     exit 1
-  }
+  fi
 fi
 
 stamp=$(cat requirements.txt requirements-route53.txt | sha256sum | cut -d' ' -f1)
-if [ "$(cat .venv/requirements.sha256 2>/dev/null)" != "$stamp" ]; then
+if [ "$(cat .venv/requirements.sha256 2>/dev/null)" != "$stamp" ] || ! .venv/bin/python -c '' 2>/dev/null; then
   echo "== Making .venv with $("$python" --version): Ansible, Molecule, the linters (a minute)"
   rm -rf .venv
   "$python" -m venv .venv
@@ -48,9 +53,9 @@ if [ "$(cat .venv/requirements.sha256 2>/dev/null)" != "$stamp" ]; then
   .venv/bin/pip install -qq --disable-pip-version-check --require-hashes --no-compile --no-deps -r requirements-route53.txt
   echo "$stamp" > .venv/requirements.sha256
 fi
-  # Molecule and ansible-lint look for their programs in PATH: so `.venv/bin/molecule test`, typed by hand, finds them.
-  # And Molecule keeps what it knows of a lab in a folder named by the last part of the project's path, which another clone may share.
-  cat > "$(.venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv-path.pth" <<'EOF'
+# Molecule and ansible-lint look for their programs in PATH: so `.venv/bin/molecule test`, typed by hand, finds them.
+# And Molecule keeps what it knows of a lab in a folder named by the last part of the project's path, which another clone may share.
+cat > "$(.venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/venv-path.pth" <<'EOF'
 import os, sys; os.environ["PATH"] = os.path.join(sys.prefix, "bin") + os.pathsep + os.environ.get("PATH", "")
 import os, sys; os.environ.setdefault("MOLECULE_EPHEMERAL_DIRECTORY", os.path.join(os.path.dirname(sys.prefix), "build", "molecule"))
 EOF

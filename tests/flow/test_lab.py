@@ -1,0 +1,65 @@
+"""The lab is closed: nothing in it reaches a real host, but for Debian's packages through the mirror."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+
+import pytest
+import yaml
+
+from tests.flow import lab
+
+# Two addresses of the real world. Nobody is asked for them: only the way there is looked up.
+OUTSIDE = {"-4": "192.88.99.1", "-6": "2606:4700::1"}
+MIRROR, MIRROR_PORT = "198.51.100.50", 3142
+HOSTS = yaml.safe_load((lab.PROJECT / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))
+
+
+def machines() -> list[str]:
+    """Name all machines of the lab's inventory."""
+    groups, names = [HOSTS["all"]], set()
+    while groups:
+        group = groups.pop()
+        names |= set(group.get("hosts") or {})
+        groups += (group.get("children") or {}).values()
+    return sorted(names - {"localhost"})
+
+
+def way_out(machine: str, family: str) -> str:
+    """Name the interface by which a machine would send to the world; empty where it has no way."""
+    done = lab.run(machine, "ip", family, "-o", "route", "get", OUTSIDE[family], check=False)
+    if done.returncode:
+        assert "unreachable" in done.stderr, done.stderr
+        return ""
+    words = done.stdout.split()
+    return words[words.index("dev") + 1]
+
+
+@pytest.mark.parametrize("family", OUTSIDE)
+def test_no_way_leads_out(family: str) -> None:
+    ways = {machine: way for machine in machines() if (way := way_out(machine, family))}
+    # The router, to which the home's machines send, has no way itself.
+    at_home = {"hearth-home": "lan", "hearth-pc": "lan"}
+    assert ways == at_home | ({"hearth-mirror": "uplink"} if family == "-4" else {})
+
+
+def test_the_mirror_hands_nothing_on() -> None:
+    for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+        assert lab.out("hearth-mirror", "sysctl", "-n", setting) == "0"
+
+
+@pytest.mark.parametrize(
+    ("method", "what", "status"),
+    [
+        ("GET", "{archive}/dists/{release}/InRelease", 200),
+        ("GET", "http://www.example.com/", 403),
+        ("CONNECT", "www.example.com:443", 403),
+    ],
+)
+def test_the_mirror_gives_debian_packages_only(method: str, what: str, status: int) -> None:
+    with lab.node("hearth-home"), contextlib.closing(
+        http.client.HTTPConnection(MIRROR, MIRROR_PORT, timeout=lab.TIMEOUT)
+    ) as proxy:
+        proxy.request(method, what.format(release=lab.RELEASE))
+        assert proxy.getresponse().status == status
