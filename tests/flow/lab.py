@@ -500,6 +500,8 @@ def token_of(mail: EmailMessage) -> str:
 
 # (mailbox, token) of every message which arrived: `test_exactly_once.py` counts them once more at the end.
 arrived: set[tuple[str, str]] = set()
+# (mailbox, token) of messages that must never arrive, however late: counted there too.
+never: set[tuple[str, str]] = set()
 
 
 def found(session: IMAPClient, token: str) -> list[int]:
@@ -565,6 +567,13 @@ def submit_at_peer(mail: EmailMessage, **more: Any) -> str:
         refused = session.send_message(mail, **more)
     assert not refused, refused
     return token_of(mail)
+
+
+def log_of_peer(token: str) -> str:
+    """Give what the foreign Exim has written about a message that its user submitted; empty before it has."""
+    lines = out("hearth-peer", "cat", "/var/log/exim4/mainlog").splitlines()
+    ids = [line.split()[2] for line in lines if f"id={token}@" in line]
+    return "\n".join(line for line in lines if any(one in line for one in ids))
 
 
 def queue(name: str = "hearth-home") -> list[dict[str, Any]]:

@@ -121,6 +121,8 @@ def test_absurd_command(command: bytes) -> None:
         try:
             connection.sendall(command + b"\r\n")
             answer = lines.readline()
+        except TimeoutError:
+            pytest.fail(f"no answer within {lab.TIMEOUT} s")
         except OSError:
             answer = b""  # hanging up is an answer too
     # An odd name or sender may pass (it is refused later or harms nobody), 221 is a refusal that also hangs up.

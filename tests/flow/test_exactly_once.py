@@ -1,4 +1,4 @@
-"""At the very end: every message that arrived in any test is there, and is there once."""
+"""At the very end: every message that arrived in any test is there, and is there once; what must not arrive is not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.flow import lab
 @pytest.mark.parametrize("user", [lab.HANAKO, lab.TARO, lab.HANA, lab.SMALL, lab.ALICE, lab.BOB])
 def test_everything_that_arrived_is_there_once(user: str) -> None:
     expected = {token for mailbox, token in lab.arrived if mailbox == user}
+    unwanted = {token for mailbox, token in lab.never if mailbox == user}
     seen: Counter[str] = Counter()
     with lab.inbox(user) as session:
         for folder in lab.folder_names(session):
@@ -21,3 +22,4 @@ def test_everything_that_arrived_is_there_once(user: str) -> None:
                 (line,) = [value for key, value in entry.items() if key.startswith(b"BODY[")]
                 seen[line.decode(errors="replace").partition("<")[2].partition("@")[0]] += 1
     assert {token: seen[token] for token in expected} == dict.fromkeys(expected, 1)
+    assert not unwanted & set(seen)

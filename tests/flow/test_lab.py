@@ -58,8 +58,9 @@ def test_the_mirror_hands_nothing_on() -> None:
     ],
 )
 def test_the_mirror_gives_debian_packages_only(method: str, what: str, status: int) -> None:
-    with lab.node("hearth-home"), contextlib.closing(
-        http.client.HTTPConnection(MIRROR, MIRROR_PORT, timeout=lab.TIMEOUT)
-    ) as proxy:
+    with (
+        lab.node("hearth-home"),
+        contextlib.closing(http.client.HTTPConnection(MIRROR, MIRROR_PORT, timeout=lab.TIMEOUT)) as proxy,
+    ):
         proxy.request(method, what.format(release=lab.RELEASE))
         assert proxy.getresponse().status == status
