@@ -76,6 +76,8 @@ class Controller:
                 shutil.copy(source, target)
             elif name and not source.is_symlink():
                 target.unlink(missing_ok=True)
+        # What the kit must bring is no part of the project: a real site's folder is in no clone.
+        shutil.rmtree(folder / "inventories" / "lab")
         (folder / ".venv").unlink(missing_ok=True)
         (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
         return cls(folder)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -133,10 +134,10 @@ def letters() -> list[str]:
     return [found[uid][b"ENVELOPE"].subject.decode() for uid in sorted(found)]
 
 
-def letters_about(part: str, subjects: list[str]) -> int:
-    """Count the letters which say that a part needs a person."""
+def told(subjects: list[str]) -> Counter[str]:
+    """Count, for each part, the letters which say that it needs a person."""
     ours = [one.partition(": ")[2].removesuffix(" needs you") for one in subjects if one.endswith(" needs you")]
-    return sum(part in one.split(", ") for one in ours)
+    return Counter(part for one in ours for part in one.split(", "))
 
 
 # --- Processes -------------------------------------------------------------------------------------------------------

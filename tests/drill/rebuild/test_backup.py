@@ -181,28 +181,49 @@ def test_a_place_that_does_not_answer_is_said() -> None:
         assert "backup.isp.example" in said, said
         assert "hearth-secret" not in said, "the login is no part of a message"
         mail_flows()
-        said_by_status("failed")
+        said_by_status("cannot be reached")
     finally:
         lab.run("hearth-backup", "systemctl", "start", "restic-rest-server")
     lab.wait_for(lambda: lab.opens(HOME, "backup.isp.example", 8000), 30, "the place of the backups")
     backup()
 
 
-def test_a_full_place_is_said() -> None:
-    lab.run(HOME, "sh", "-euc", "mkdir -p /mnt/small; mount -t tmpfs -o size=6m tmpfs /mnt/small")
+SMALL = {
+    "a disk of the box": (HOME, "/mnt/small", "/mnt/small/repository"),
+    "a rest-server's disk": (
+        "hearth-backup",
+        "/srv/rest/hearth/small",
+        "rest:https://hearth:hearth-secret@backup.isp.example:8000/hearth/small/",
+    ),
+}
+
+
+@contextlib.contextmanager
+def small_disk(machine: str, folder: str) -> Iterator[None]:
+    """Have a disk of 6 MiB in a folder of a machine, open for whoever owns what it lies in."""
+    script = 'mkdir -p "$0"; mount -t tmpfs -o size=6m tmpfs "$0"; chown --reference="$0/.." "$0"'
+    lab.run(machine, "sh", "-euc", script, folder)
     try:
-        with repository(repository="/mnt/small/repository", forget=False):
+        yield
+    finally:
+        lab.run(machine, "sh", "-euc", 'umount "$0"; rmdir "$0"', folder)
+
+
+@pytest.mark.parametrize("place", SMALL)
+def test_a_full_place_is_said(place: str) -> None:
+    machine, folder, url = SMALL[place]
+    with small_disk(machine, folder):
+        with repository(repository=url, forget=False):
             lab.run(HOME, "hearth-backup", "init")
             mail = lab.message(TARO, TARO)
             mail.add_attachment(os.urandom(8 * 2**20), maintype="application", subtype="octet-stream", filename="large")
             token = lab.submit(mail)
             lab.wait_for_mail(TARO, token)
             said = backup(check=False)
-            assert "full" in said or "room" in said, said
+            assert "no room left for the backup" in said, said
+            assert "hearth-secret" not in said, "the login is no part of a message"
             mail_flows()
-            said_by_status("failed")
-    finally:
-        lab.run(HOME, "umount", "/mnt/small")
+            said_by_status("no room left for the backup")
 
 
 def test_a_lock_of_a_dead_process_holds_up_nobody() -> None:
@@ -243,6 +264,46 @@ def test_a_damaged_pack_is_named_and_healed() -> None:
         # What was in the damaged pack is still on the box, so it is in the repository again.
         assert set(before) <= set(in_newest(TARO))
     lab.run(HOME, "rm", "-r", place)
+
+
+@pytest.fixture
+def by_sftp() -> Iterator[None]:
+    """Let the box be deployed with a repository that it reaches by SFTP, and again as it was."""
+    keys = lab.BUILD / "lab" / "ssh"
+    site = {
+        "backup_repository": "sftp:hearth@backup.isp.example:hearthmail",
+        "backup_ssh_key": (keys / "backup_key").read_text(),
+        "backup_ssh_host_keys": [f"backup.isp.example {(keys / 'backup_host_key.pub').read_text().strip()}"],
+    }
+    state = lab.path_of(HOME, STATE).read_text()
+    lab.playbook("playbooks/site.yml", "--tags", "backup", extra=site)
+    yield
+    lab.playbook("playbooks/site.yml", "--tags", "backup")
+    lab.path_of(HOME, STATE).write_text(state)
+
+
+@pytest.mark.usefixtures("by_sftp")
+def test_a_mailbox_comes_back_by_sftp() -> None:
+    token = lab.submit(lab.message(HANA, TARO))
+    lab.wait_for_mail(TARO, token)
+    backup()
+    at = time.strftime("%Y-%m-%d %H:%M:%S+00:00", time.gmtime())
+    assert lab.out("hearth-backup", "ls", "/srv/sftp/hearthmail/snapshots")
+    restore = ["hearth-backup", "restore-user", "--user", TARO, "--at", at, "--folder", "INBOX", "--into", "By SFTP"]
+    lab.run(HOME, *restore)
+    with lab.inbox(TARO, folder="By SFTP/INBOX", readonly=False) as session:
+        assert len(lab.found(session, token)) == 1
+    with lab.inbox(TARO) as session:
+        for name in ("By SFTP/INBOX", "By SFTP"):
+            session.delete_folder(name)
+    lab.run("hearth-backup", "systemctl", "stop", "ssh")
+    try:
+        said = backup(check=False)
+        assert "backup.isp.example" in said, said
+        mail_flows()
+        said_by_status("cannot be reached")
+    finally:
+        lab.run("hearth-backup", "systemctl", "start", "ssh")
 
 
 def test_the_probe_is_content_in_the_end() -> None:

@@ -194,6 +194,16 @@ def test_its_progress_is_seen_at_the_controller(drill: Drill) -> None:
     assert "hearth-home: hearth-backup restore-all is done" in drill.rebuild.stdout
 
 
+@pytest.mark.parametrize("timer", ["hearth-backup.timer", "hearth-backup-check.timer", "hearth-probe.timer"])
+def test_it_goes_on_by_itself(drill: Drill, timer: str) -> None:
+    assert lab.out("hearth-home", "systemctl", "is-active", timer) == "active"
+    assert lab.out("hearth-home", "systemctl", "is-enabled", timer) == "enabled"
+
+
+def test_the_backup_reported(drill: Drill) -> None:
+    assert '"snapshot"' in drill.backup_output, drill.backup_output[-3000:]
+
+
 def test_the_report_says_what_came_back_and_what_is_missing(drill: Drill) -> None:
     report = drill.rebuild.stdout
     assert "Came back:" in report, report[-3000:]
@@ -221,12 +231,22 @@ def test_the_box_cannot_delete_its_backups(drill: Drill) -> None:
     assert lab.out("hearth-home", "env", *settings, "restic", "snapshots", "--json") == before
 
 
-def test_one_folder_comes_back_beside_what_is_there(drill: Drill) -> None:
-    at = datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S+00:00")
+def test_one_folder_comes_back_as_it_was_beside_what_is_there(drill: Drill) -> None:
+    name = "Work/2026"
+    then = drill.before[HANAKO][name][1]
+    at = datetime.datetime.fromtimestamp(drill.backup_at, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S+00:00")
+    # Since then one has gone, one has come, and a newer backup knows only that.
+    with lab.inbox(HANAKO, readonly=False, folder=name) as session:
+        session.delete_messages(min(then))
+        session.expunge()
+        session.append(name, lab.message(TARO, HANAKO).as_bytes())
+    lab.run("hearth-home", "hearth-backup", "run")
     before = folders(HANAKO)
-    lab.playbook("playbooks/restore.yml", extra={"user": HANAKO, "at": at, "folder": "Work/2026"})
+    assert before[name][1] != then
+    lab.playbook("playbooks/restore.yml", extra={"user": HANAKO, "at": at, "folder": name})
     after = folders(HANAKO)
-    for name, state in before.items():
-        assert after[name] == state, name
-    new = set(after) - set(before)
-    assert any(len(after[name][1]) == len(before["Work/2026"][1]) for name in new), new
+    for one, state in before.items():
+        assert after[one] == state, one
+    new = [after[one][1] for one in set(after) - set(before)]
+    # UIDs belong to a folder; the messages and their flags are the same.
+    assert sorted(then.values(), key=repr) in [sorted(found.values(), key=repr) for found in new], new

@@ -23,6 +23,7 @@ def test_a_kit_of_the_lab_goes_from_one_clone_to_another(tmp_path: Path, compute
     kit = make_kit("lab", PASSPHRASE, tmp_path / "stick", project)
     other = Controller.fresh(tmp_path / "other")
     assert not (other.folder / "build").exists()
+    assert not (other.folder / "inventories" / "lab").exists()
     with pytest.raises(ControllerError, match="does not open this kit"):
         other.open_kit(kit, "stapler heron lettuce")
     told = other.open_kit(kit, PASSPHRASE)
