@@ -10,7 +10,7 @@ from testinfra.host import Host
 
 from tests.flow import lab
 
-# First what leaves the world as it is, then what changes it, at the end the count of all that arrived.
+# First what leaves the world as it is, then what changes it, then the count of all that arrived; at the end the box goes.
 LAST = [
     "test_bad_input",
     "test_check_mode",
@@ -21,8 +21,8 @@ LAST = [
     "test_providers",
     "test_address_change",
     "test_restart",
-    "test_self_deploy",
     "test_exactly_once",
+    "test_self_deploy",
 ]
 # No single test may hold up the others for longer; in seconds.
 LIMIT = 240
