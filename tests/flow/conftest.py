@@ -10,7 +10,7 @@ from testinfra.host import Host
 
 from tests.flow import lab
 
-# First what leaves the world as it is, then what changes it, then the count of all that arrived; at the end the box goes.
+# First what leaves the world as it is, then what changes it, then the count of all that arrived; last the box goes.
 LAST = [
     "test_bad_input",
     "test_check_mode",
