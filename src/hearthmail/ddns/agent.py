@@ -14,6 +14,7 @@ from hearthmail.ddns import (
     address,
     authoritative,
     challenge,
+    changes,
     limits,
     outages,
     publish,
@@ -157,6 +158,7 @@ class Agent:
         :param adopt: zones whose foreign records in our places are taken over.
         """
         with state.lock(self.state_path):
+            before = changes.published(self.config, self._known())
             remembered = self._recall()
             remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
@@ -173,6 +175,7 @@ class Agent:
             self._remember_outcome(remembered, report, self._sought(found))
             self.watch(remembered)
             report.retry_at = self._retry_at(report, remembered)
+            report.moved = (before, changes.published(self.config, remembered))
             self._save(report, remembered)
         return report
 
@@ -188,6 +191,7 @@ class Agent:
         :param at_once: there is a sign that the address has changed: nobody who knows it is spared.
         """
         with state.lock(self.state_path):
+            before = changes.published(self.config, self._known())
             remembered = self._recall()
             remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
@@ -214,6 +218,7 @@ class Agent:
                 self.watch(remembered)
             report.notes += [new_problem] if new_problem else []
             report.retry_at = self._retry_at(report, remembered)
+            report.moved = (before, changes.published(self.config, remembered))
             self._save(report, remembered)
         return report
 
@@ -548,11 +553,15 @@ class Agent:
 
     # Memory ---------------------------------------------------------------------------------------------------
 
-    def _recall(self) -> State:
+    def _known(self) -> State | None:
         """What is remembered. What could not be saved counts as long as nobody else has saved anything since."""
         if self._unsaved and _stamp(self.state_path) != self._unsaved_over:
             self._unsaved = None
-        remembered = self._unsaved or state.load(self.state_path) or State()
+        return self._unsaved or state.load(self.state_path)
+
+    def _recall(self) -> State:
+        """What is remembered, as far as it holds for the configuration of today."""
+        remembered = self._known() or State()
         remembered.limits_off = not self.config.write_limits
         for zone, provider in self.config.domains.items():
             here = f"{provider.type} {provider.name}"
@@ -562,6 +571,16 @@ class Agent:
                 remembered.set_pending(zone, {})
             remembered.places[zone] = here
         return remembered
+
+    def remember_mistake(self, report: Report) -> None:
+        """Have `status` tell of a run that broke off, until a whole look has ended well.
+
+        :raises LockError: when another run is at work for too long.
+        """
+        with state.lock(self.state_path):
+            remembered = self._recall()
+            remembered.last_look = state.LastLook("", self.now(), report.exit_code, text.lines(report))
+            self._save(report, remembered)
 
     def _save(self, report: Report, remembered: State) -> None:
         try:
