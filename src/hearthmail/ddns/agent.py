@@ -645,7 +645,7 @@ class Agent:
         """When the next thing that waits can be done."""
         used = {provider.name for provider in self.config.domains.values()}
         times = [outage.until for name, outage in remembered.outages.items() if name in used]
-        times += [wait["until"] for name, wait in remembered.waits.items() if name in used]
+        times += [until for name in used if (until := stops.waits_until(remembered, name, self.now())) is not None]
         times += [zone.held_until for zone in report.zones if zone.held_until]
         times += [report.retry_at] if report.retry_at else []
         # What is past was not taken up by this look, so it has nothing to do: no reason to look again at once.

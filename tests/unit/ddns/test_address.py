@@ -292,6 +292,14 @@ def test_the_published_address_is_waited_for_when_there_is_no_other(table: str) 
     assert (found.ipv6, found.ipv6_known) == (None, True)
 
 
+def test_the_wait_for_the_published_address_is_not_prolonged_by_a_clock_that_was_wrong() -> None:
+    clock = Clock()
+    found = look(sources(table="", clock=clock), published6=OLD, proof=SHOWN, gone_since=3_980_000_000.0)
+    assert (found.ipv6, found.ipv6_gone_since) == (OLD, 1000)
+    clock.now += address.IPV6_GRACE
+    assert look(sources(table="", clock=clock), published6=OLD, gone_since=found.ipv6_gone_since).ipv6 is None
+
+
 def test_what_cannot_be_read_changes_nothing() -> None:
     found = look(sources(table=PermissionError()), published6=OLD, proof=SHOWN, gone_since=7)
     assert (found.ipv6, found.ipv6_gone_since, found.ipv6_known) == (OLD, 7, False)
@@ -377,6 +385,11 @@ def test_after_a_failure_the_reach_service_gets_a_rest() -> None:
     assert prove(good, failed, at=1030) is failed
     assert prove(good, failed, at=1030, at_once=True).shown
     assert prove(good, failed, at=1061).shown
+
+
+def test_the_rest_of_the_reach_service_ends_when_the_clock_is_set_back() -> None:
+    good = {"address": "2001:db8:77::10", "port": 25, "reachable": True}
+    assert prove(good, prove(OSError(), at=3_980_000_000), at=1000).shown
 
 
 def test_without_a_reach_service_there_is_no_proof() -> None:

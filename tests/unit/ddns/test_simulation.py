@@ -353,6 +353,7 @@ FOREIGN: dict[tuple[str, str], Any] = {
 happenings = st.one_of(
     st.tuples(st.just("address"), st.sampled_from([*pool(4), None])),
     st.tuples(st.just("down"), st.booleans()),
+    st.tuples(st.just("wait"), st.none()),
     st.tuples(st.just("restart"), st.none()),
     st.tuples(st.just("state"), st.sampled_from(["lost", "cut", "garbage"])),
     st.tuples(st.just("hand"), st.sampled_from(["A", "MX", "SPF", "delete A"])),
@@ -386,6 +387,10 @@ class Chaos:
 
     def down(self, down: bool) -> None:
         self.world.down = down
+
+    def wait(self, _none: None) -> None:
+        """The provider wants nothing for a while, with the next question."""
+        self.world.patience = 200
 
     def restart(self, _none: None) -> None:
         self.simulation.restart()
@@ -481,6 +486,14 @@ def run(chaos: Chaos, seconds: float) -> None:
     ]
 )
 @example(happened=[(5, ("down", True), False), (1, ("clock", 3600.0), False), (30, ("clock", -3600.0), False)])
+@example(
+    happened=[
+        (1, ("clock", 3600.0), False),
+        (1, ("wait", None), False),
+        (1, ("address", pool(4)[1]), True),
+        (30, ("clock", -3600.0), False),
+    ]
+)
 def test_whatever_happens(happened: list[tuple[float, tuple[str, Any], bool]]) -> None:
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(publish, "work_limited", work_here):
         world = World(Path(folder))
@@ -499,7 +512,7 @@ def test_whatever_happens(happened: list[tuple[float, tuple[str, Any], bool]]) -
                     assert world.zone[place] == data
         # At rest: the line is up, the provider works, nothing more happens.
         world.ipv4 = world.ipv4 or pool(4)[0]
-        world.down = False
+        world.down, world.patience = False, 0
         world.provider.power = ""  # type: ignore[attr-defined]
         run(chaos, 2 * INTERVAL + 70)
         writes = world.writes

@@ -149,7 +149,9 @@ def prove_ipv6(
         return same
     if not url:
         return Ipv6Proof(address, why="no reach service is configured (ddns_ipv6_check_url)")
-    if same.tries and not at_once and now() - same.at < min(60 * 2 ** (same.tries - 1), 1800):
+    pause = min(60 * 2 ** (same.tries - 1), 1800) if same.tries else 0
+    # If the clock was set back since, the pause is over.
+    if not at_once and same.at <= now() < same.at + pause:
         return same
     why = ""
     try:
