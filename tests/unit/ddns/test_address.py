@@ -371,6 +371,7 @@ def test_ipv6_is_shown_once_for_an_address() -> None:
         {},
         OSError(),
         ValueError("no JSON"),
+        RecursionError(),
     ],
 )
 def test_ipv6_is_not_shown(answer: Any) -> None:

@@ -94,6 +94,12 @@ def test_two_that_agree_are_believed_whatever_a_third_says(said: tuple[Any, ...]
     assert find(*world(*said)) == HERE
 
 
+def test_one_that_breaks_off_is_named_and_does_not_hold_up_the_others() -> None:
+    assert find(*world(HERE, RuntimeError("a mistake of a library"), HERE)) == HERE
+    with pytest.raises(AddressError, match=r"echo\.operator-1\.example1: RuntimeError"):
+        find(*world(HERE, RuntimeError("a mistake of a library")))
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -203,7 +203,7 @@ def _collect(services: Sequence[Echo], source: str, ask: Ask, limit: float) -> t
             continue
         try:
             answers[echo.url] = future.result()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - what one service sends must not end the look
             # requests' own texts are long, and name objects in memory.
             reason = str(error) if type(error) in (OSError, ValueError) else type(error).__name__
             failures.append(f"{_label(echo)}: {reason}")

@@ -161,7 +161,7 @@ def prove_ipv6(
             why = f"the reach service saw us as {seen}"
         elif answer.get("reachable") is not True:
             why = "the reach service cannot connect to port 25: open it for IPv6 in the router's firewall"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         why = f"the reach service does not answer over IPv6 ({type(error).__name__})"
     if not why:
         return Ipv6Proof(address, shown=True, at=now())
