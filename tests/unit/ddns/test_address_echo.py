@@ -69,6 +69,23 @@ def test_what_cannot_be_understood_is_named_in_the_configuration(url: str, said:
     assert "dns://208.67.222.222/myip.opendns.com/A" in caught.value.way_out
 
 
+@pytest.mark.parametrize("url", ["http://echo.example/", "HTTP://echo.example/"])
+def test_a_service_without_tls_is_for_the_lab_alone(url: str) -> None:
+    """A captive portal, or whoever answers for its name, would speak in its place."""
+    data: dict[str, Any] = {
+        "hostname": "mail.hearth.example",
+        "domains": [{"name": "hearth.example", "dns": "none"}],
+        "providers": {"none": {"type": "none"}},
+        "address": {"echo_urls": [url]},
+    }
+    with pytest.raises(ConfigError, match="ddns_echo_urls") as caught:
+        parse(data)
+    assert url in caught.value.problem
+    assert "https://" in caught.value.way_out
+    data["address"]["allow_documentation"] = True
+    assert parse(data).address.echo_urls == (url,)
+
+
 def world(*said: Any) -> tuple[list[str], echo.Ask]:
     """Services of different operators on the web, each with its answer or failure."""
     urls = [f"https://echo.operator-{number}.example{number}/" for number in range(len(said))]

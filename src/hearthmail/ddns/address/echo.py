@@ -58,6 +58,11 @@ class Echo:
         """Who speaks: the operator, or DNS as a whole."""
         return "DNS" if self.server else self.operator
 
+    @property
+    def safe(self) -> bool:
+        """Whether nobody on the way can speak with its voice. That of DNS is worth little, and counts for little."""
+        return self.server is not None or urlsplit(self.url).scheme == "https"
+
 
 def parse(url: str) -> Echo:
     """Read an entry of `ddns_echo_urls`: `https://host/path`, or `dns://server/name/type`, or with `/CH` behind it.
