@@ -31,7 +31,7 @@ class Ipv6Proof:
     """Whether inbound connections to an IPv6 address were shown to work.
 
     :param at: when it was last tried, in seconds of the Unix clock.
-    :param tries: how often it has failed for this address.
+    :param tries: how often it has failed for this address, in a row.
     """
 
     address: str = ""

@@ -362,6 +362,48 @@ def test_ipv6_is_shown_once_for_an_address() -> None:
     assert not prove(OSError(), Ipv6Proof("2001:db8:1::1", shown=True)).shown
 
 
+REACHED = {"address": "2001:db8:77::10", "port": 25, "reachable": True}
+REFUSED = {**REACHED, "reachable": False}
+DAY, HOUR = 86400, 3600
+
+
+def test_a_proof_is_renewed_once_a_day() -> None:
+    shown = prove(REACHED)
+    assert prove(AssertionError("asked too early"), shown, at=1000 + DAY - 1, at_once=True) is shown
+    renewed = prove(REACHED, shown, at=1000 + DAY)
+    assert renewed == Ipv6Proof(shown.address, shown=True, at=1000 + DAY)
+    # The clock was set back since: it counts anew.
+    assert prove(REACHED, renewed, at=1000).at == 1000
+    # Without a service there is nobody to ask.
+    assert prove(AssertionError("asked"), shown, at=1000 + DAY, url="") is shown
+
+
+def test_only_two_refusals_in_a_row_end_a_proof() -> None:
+    once = prove(REFUSED, prove(REACHED), at=1000 + DAY)
+    assert once.shown
+    assert prove(AssertionError("asked too early"), once, at=1000 + DAY + HOUR - 1) is once
+    # It was a restart of the mail server, or of the router.
+    again = prove(REACHED, once, at=1000 + DAY + HOUR)
+    assert again == Ipv6Proof(again.address, shown=True, at=1000 + DAY + HOUR)
+    # It was not.
+    ended = prove(REFUSED, once, at=1000 + DAY + HOUR)
+    assert not ended.shown
+    assert "firewall" in ended.why
+    assert prove(REACHED, ended, at=1000 + DAY + HOUR + 61).shown
+
+
+@pytest.mark.parametrize("answer", [OSError(), ValueError("no JSON"), {**REFUSED, "address": "2001:db8:77::99"}])
+def test_a_service_that_cannot_tell_ends_no_proof(answer: Any) -> None:
+    proof = prove(REACHED)
+    for days in range(1, 9):
+        proof = prove(answer, proof, at=1000 + days * DAY)
+        assert proof.shown
+    # In the middle of a doubt neither.
+    proof = prove(answer, prove(REFUSED, proof, at=1000 + 9 * DAY), at=1000 + 9 * DAY + HOUR)
+    assert proof.shown
+    assert not prove(REFUSED, proof, at=1000 + 9 * DAY + 2 * HOUR).shown
+
+
 @pytest.mark.parametrize(
     "answer",
     [
