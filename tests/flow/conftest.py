@@ -15,6 +15,8 @@ LAST = [
     "test_bad_input",
     "test_check_mode",
     "test_agent_is_quiet",
+    # It has the agent write, so it comes after the count of writes.
+    "test_agent_service",
     "test_random_zones",
     "test_relay",
     "test_adopt",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,6 +12,7 @@ from tests.flow import lab
 
 HOME = "hearth-home"
 UNIT = "hearth-ddns.service"
+ZONE = "hearth.example"
 # The lab's inventory has it as the provider's credential.
 SECRET = "lab-api-key"
 # systemd-analyze(1): 0 is closed, 10 is open.
@@ -77,3 +80,49 @@ def test_it_comes_back(pid: str) -> None:
     lab.wait_for(
         lambda: lab.out(HOME, "systemctl", "show", UNIT, "-P", "ActiveState") == "active", 60, "the agent being ready"
     )
+
+
+def by_hand(name: str, kind: str, value: str) -> None:
+    """Change a record as a person does at the provider's web page."""
+    rrset = {"name": f"{name}.", "type": kind, "changetype": "REPLACE", "ttl": 60}
+    records = [{"content": value, "disabled": False}]
+    lab.provider_api("PATCH", f"/zones/{ZONE}.", {"rrsets": [{**rrset, "records": records}]})
+
+
+@pytest.fixture
+def put_back() -> Iterator[None]:
+    """See that the next tests find the records right, and nobody in the world remembers others, if this one fails."""
+    yield
+    lab.run(HOME, "hearth-ddns", "apply", check=False)
+    lab.world_forgets(ZONE)
+
+
+def test_the_service_heals_what_was_changed_by_hand(put_back: None) -> None:
+    before, begin = lab.provider_zone(ZONE), int(time.time())
+    by_hand(lab.MAIL_NAME, "A", "198.51.100.66")
+    by_hand(ZONE, "MX", "10 elsewhere.provider.example.")
+    # Its next whole look may be five minutes away, longer than a test may take. At its start it makes one at once.
+    lab.run(HOME, "systemctl", "restart", UNIT)
+    lab.wait_for(lambda: lab.provider_zone(ZONE) == before, 120, "the agent putting both records back")
+    assert lab.published(lab.MAIL_NAME) == [lab.wan_address()]
+    assert lab.published(ZONE, "MX") == [f"10 {lab.MAIL_NAME}."]
+
+    def told(place: str, value: str) -> bool:
+        said = lab.out(HOME, "journalctl", "--no-pager", "-o", "cat", "-u", UNIT, "--since", f"@{begin}")
+        return f"{place}: our value was changed by hand to {value}; put back" in said
+
+    # It says so when the name servers have answered right.
+    lab.wait_for(lambda: told(f"{lab.MAIL_NAME} A", "198.51.100.66"), 60, "the agent telling of the address")
+    lab.wait_for(lambda: told(f"{ZONE} MX", "10 elsewhere.provider.example."), 60, "the agent telling of the MX")
+
+
+def test_a_changed_credential_is_not_shown_by_check_mode() -> None:
+    other = "another-lab-key"
+    entry = {"type": "powerdns", "url": "http://api.provider.example:8081", "api_key": other}
+    done = lab.playbook("playbooks/dns.yml", "--check", "--diff", extra={"dns_providers": {"lab": entry}})
+    counts = lab.recap(done)
+    # The agent's configuration would be another one.
+    assert counts["changed"] > 0
+    assert counts["failed"] == 0
+    assert all(key not in done.stdout + done.stderr for key in (SECRET, other))
+    assert other not in lab.out(HOME, "cat", "/etc/hearthmail/ddns.json")

@@ -14,6 +14,7 @@ from hearthmail.ddns import (
     address,
     authoritative,
     challenge,
+    changes,
     limits,
     outages,
     publish,
@@ -28,9 +29,11 @@ from hearthmail.ddns.errors import AddressError, AgentError, DnsError, ProviderE
 from hearthmail.ddns.merge import Change, Merge, additions, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import (
+    Fragments,
     Key,
     RRset,
     address_keys,
+    collect_fragments,
     desired_records,
     fingerprint,
     read_fragments,
@@ -73,12 +76,19 @@ class Agent:
         """The records that the roles hand in, as far as their zone's provider can hold them.
 
         The others count as never asked for: they are neither written nor looked for, and `shortfalls` tells of them.
+
+        :raises ConfigError: when a fragment is broken.
         """
         return shortfall.split(read_fragments(self.fragments_path, self.config.domains, self.ahead), self.config)[0]
 
+    def handed_in(self) -> Fragments:
+        """The same, without what is broken: one role's mistake must not keep the address from being followed."""
+        found = collect_fragments(self.fragments_path, self.config.domains, self.ahead)
+        return found._replace(rrsets=shortfall.split(found.rrsets, self.config)[0])
+
     def shortfalls(self) -> dict[str, list[str]]:
         """What each zone does without because of its provider, in words."""
-        handed_in = read_fragments(self.fragments_path, self.config.domains, self.ahead)
+        handed_in = collect_fragments(self.fragments_path, self.config.domains, self.ahead).rrsets
         return shortfall.notes(shortfall.split(handed_in, self.config)[1], self.config)
 
     def find(self, remembered: State, probe: bool, at_once: bool = False) -> address.Found:
@@ -99,9 +109,12 @@ class Agent:
         values = remembered.owned_in(key.zone).get(key)
         return min(values) if values else None
 
-    def wanted(self, found: address.Found, remembered: State, begin: bool = True) -> tuple[list[RRset], set[Key]]:
+    def wanted(
+        self, handed_in: Fragments, found: address.Found, remembered: State, begin: bool = True
+    ) -> tuple[list[RRset], set[Key]]:
         """Our records, and the places that stay as they are because nothing is known about them.
 
+        :param handed_in: see the function of that name.
         :param begin: whether keys' records that are missing in the fragments were given up on purpose: see `rollover`.
         :raises AddressError: when no address is known at all: mail records without one lead nowhere.
         """
@@ -109,27 +122,50 @@ class Agent:
         keep = set() if found.ipv4 else {key4}
         if not found.ipv4 and not found.ipv6 and not remembered.owns(key4):
             raise AddressError(found.ipv4_problem, "Nothing is written before an address is known.")
-        asked_for = [*self.fragments(), *challenge.records(remembered.challenges, self.config)]
+        asked_for = [*handed_in.rrsets, *challenge.records(remembered.challenges, self.config)]
         desired = desired_records(self.config, asked_for, found.ipv4, found.ipv6)
         owned = {key: values for zone in self.config.domains for key, values in remembered.owned_in(zone).items()}
+        begin = begin and not handed_in.broken
         held = rollover.hold(desired, owned, remembered.retiring, remembered.shown_ttls, self.now(), begin)
         remembered.retiring = held.retiring
         remembered.shown_ttls = rollover.shown_ttls(remembered.shown_ttls, held.desired, owned, held.retiring)
+        if handed_in.broken:
+            keep |= self._doubtful(held.desired, remembered)
         return held.desired, keep | held.keep
+
+    def _doubtful(self, desired: Iterable[RRset], remembered: State) -> set[Key]:
+        """The places in which a value of ours may be one that a broken fragment asks for."""
+        wanted = {rrset.key: rrset.values for rrset in desired}
+        ours = [
+            (key, values)
+            for zone in self.config.domains
+            for places in (remembered.owned_in(zone), remembered.pending_in(zone))
+            for key, values in places.items()
+        ]
+        # What asks for these is no fragment.
+        known = address_keys(self.config)
+        return {
+            key
+            for key, values in ours
+            if key not in known and not challenge.is_challenge(key) and not values <= wanted.get(key, frozenset())
+        }
 
     def records(self) -> tuple[dict[str, list[RRset]], list[str]]:
         """Every domain's records as they should be, and what there is to say about them. Nothing is written.
 
         When no address is known, those of the box's name are missing, and that is said.
+
+        :raises ConfigError: when a fragment is broken.
         """
+        handed_in = Fragments(self.fragments(), [])
         remembered = self._recall()
         found = self.find(remembered, probe=False)
         notes = [f"No A record: {found.ipv4_problem}"] if not found.ipv4 else []
         notes += [f"No AAAA record: {found.ipv6_problem}"] if not found.ipv6 and found.ipv6_problem else []
         try:
-            desired, _keep = self.wanted(found, remembered)
+            desired, _keep = self.wanted(handed_in, found, remembered)
         except AddressError:
-            desired = desired_records(self.config, self.fragments(), None, None)
+            desired = desired_records(self.config, handed_in.rrsets, None, None)
         zones = {zone: [one for one in desired if one.key.zone == zone] for zone in self.config.domains}
         return zones, notes
 
@@ -142,12 +178,13 @@ class Agent:
         :param adopt: as for `apply`.
         """
         remembered = self._recall()
-        report = Report(planned_only=True)
-        if quick and remembered.published == fingerprint(self.config, self.fragments()):
+        handed_in = self.handed_in()
+        report = Report(planned_only=True, errors=[*handed_in.broken])
+        if quick and not report.errors and remembered.published == fingerprint(self.config, handed_in.rrsets):
             report.notes.append("The records asked for are those that were put in place last.")
             return report
         report.found = self.find(remembered, probe=False)
-        desired, keep = self.wanted(report.found, remembered)
+        desired, keep = self.wanted(handed_in, report.found, remembered)
         self._zones(report, remembered, desired, keep, write=False, stop=True, adopt=adopt, in_person=True)
         return report
 
@@ -157,22 +194,25 @@ class Agent:
         :param adopt: zones whose foreign records in our places are taken over.
         """
         with state.lock(self.state_path):
+            before = changes.published(self.config, self._known())
             remembered = self._recall()
             remembered.challenges = challenge.swept(remembered.challenges, self.now())
-            report = Report()
+            handed_in = self.handed_in()
+            report = Report(errors=[*handed_in.broken])
             report.found = found = self.find(remembered, probe=True, at_once=True)
             self._remember_address(remembered, found)
             try:
-                desired, keep = self.wanted(found, remembered)
+                desired, keep = self.wanted(handed_in, found, remembered)
                 self._zones(report, remembered, desired, keep, write=True, stop=True, adopt=adopt, in_person=True)
             except AgentError as error:
                 report.errors.append(error)
             if report.exit_code == OK:
-                remembered.published = fingerprint(self.config, self.fragments())
+                remembered.published = fingerprint(self.config, handed_in.rrsets)
                 remembered.last_adoption = state.LastLook()
             self._remember_outcome(remembered, report, self._sought(found))
             self.watch(remembered)
             report.retry_at = self._retry_at(report, remembered)
+            report.moved = (before, changes.published(self.config, remembered))
             self._save(report, remembered)
         return report
 
@@ -188,6 +228,7 @@ class Agent:
         :param at_once: there is a sign that the address has changed: nobody who knows it is spared.
         """
         with state.lock(self.state_path):
+            before = changes.published(self.config, self._known())
             remembered = self._recall()
             remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
@@ -196,17 +237,19 @@ class Agent:
             # A problem is told once, when it is new; `status` tells it as long as it lasts.
             new_problem = found.ipv4_problem if found.ipv4_problem != remembered.ipv4_problem else ""
             self._remember_address(remembered, found)
+            handed_in = self.handed_in()
             looked = False
             try:
-                desired, keep = self.wanted(found, remembered, begin=False)
+                desired, keep = self.wanted(handed_in, found, remembered, begin=False)
                 if remembered.published is None and full:
-                    self._adopt_what_matches(report, remembered, desired, keep)
+                    self._adopt_what_matches(report, remembered, handed_in, desired, keep)
                 if remembered.published is not None or remembered.owned:
                     looked = self._heal(report, remembered, found, desired, keep, full)
             except AgentError as error:
                 report.errors.append(error)
                 looked = True
             if looked:
+                report.errors += handed_in.broken
                 self._tell_once(report, remembered, found)
             else:
                 report.repeated = remembered.last_look.exit_code
@@ -214,6 +257,7 @@ class Agent:
                 self.watch(remembered)
             report.notes += [new_problem] if new_problem else []
             report.retry_at = self._retry_at(report, remembered)
+            report.moved = (before, changes.published(self.config, remembered))
             self._save(report, remembered)
         return report
 
@@ -309,7 +353,7 @@ class Agent:
         return authoritative.differences(view, ours, unwanted, exact_ttl=SPECS[provider.type].keeps_ttl)
 
     def _adopt_what_matches(
-        self, report: Report, remembered: State, desired: list[RRset], keep: Collection[Key]
+        self, report: Report, remembered: State, handed_in: Fragments, desired: list[RRset], keep: Collection[Key]
     ) -> None:
         """Without a state: take as ours what stands there as it should. Nothing is written."""
         if not all(outages.is_over(outage, self.now()) for outage in remembered.outages.values()):
@@ -317,7 +361,7 @@ class Agent:
         plan = Report(planned_only=True)
         self._zones(plan, remembered, desired, keep, write=False, stop=True, adopt=None)
         if plan.exit_code == OK and not keep:
-            remembered.published = fingerprint(self.config, self.fragments())
+            remembered.published = fingerprint(self.config, handed_in.rrsets)
             remembered.last_adoption = state.LastLook()
             report.notes.append("There was no state; all records stand as they should and are taken as ours.")
             return
@@ -548,11 +592,15 @@ class Agent:
 
     # Memory ---------------------------------------------------------------------------------------------------
 
-    def _recall(self) -> State:
+    def _known(self) -> State | None:
         """What is remembered. What could not be saved counts as long as nobody else has saved anything since."""
         if self._unsaved and _stamp(self.state_path) != self._unsaved_over:
             self._unsaved = None
-        remembered = self._unsaved or state.load(self.state_path) or State()
+        return self._unsaved or state.load(self.state_path)
+
+    def _recall(self) -> State:
+        """What is remembered, as far as it holds for the configuration of today."""
+        remembered = self._known() or State()
         remembered.limits_off = not self.config.write_limits
         for zone, provider in self.config.domains.items():
             here = f"{provider.type} {provider.name}"
@@ -562,6 +610,16 @@ class Agent:
                 remembered.set_pending(zone, {})
             remembered.places[zone] = here
         return remembered
+
+    def remember_mistake(self, report: Report) -> None:
+        """Have `status` tell of a run that broke off, until a whole look has ended well.
+
+        :raises LockError: when another run is at work for too long.
+        """
+        with state.lock(self.state_path):
+            remembered = self._recall()
+            remembered.last_look = state.LastLook("", self.now(), report.exit_code, text.lines(report))
+            self._save(report, remembered)
 
     def _save(self, report: Report, remembered: State) -> None:
         try:
@@ -587,7 +645,7 @@ class Agent:
         """When the next thing that waits can be done."""
         used = {provider.name for provider in self.config.domains.values()}
         times = [outage.until for name, outage in remembered.outages.items() if name in used]
-        times += [wait["until"] for name, wait in remembered.waits.items() if name in used]
+        times += [until for name in used if (until := stops.waits_until(remembered, name, self.now())) is not None]
         times += [zone.held_until for zone in report.zones if zone.held_until]
         times += [report.retry_at] if report.retry_at else []
         # What is past was not taken up by this look, so it has nothing to do: no reason to look again at once.

@@ -91,6 +91,7 @@ def ask(server: str, key: Key) -> RRset | None:
     :returns: the RRset; with no values when the server knows that there is none; None when its answer does not
         count: lame, or not authoritative (some routers answer in the servers' place).
     :raises OSError, dns.exception.DNSException: when it does not answer.
+    :raises EOFError: when its answer was cut short (TC), and it closes the connection by which the whole one is asked.
     """
     query = dns.message.make_query(key.fqdn, key.type, use_edns=0, payload=1232)
     query.flags &= ~dns.flags.RD
@@ -131,7 +132,7 @@ def observe(servers: Iterable[str], keys: Iterable[Key], question: Callable[[str
         for key in keys:
             try:
                 view.answers[server][key] = question(server, key)
-            except (OSError, dns.exception.DNSException):
+            except (OSError, EOFError, dns.exception.DNSException):
                 view.silent.add(server)
                 del view.answers[server]
                 break

@@ -68,9 +68,10 @@ def records(challenges: Mapping[str, Mapping[str, float]], config: Config) -> li
 
 
 def swept(challenges: Mapping[str, Mapping[str, float]], now: float) -> dict[str, dict[str, float]]:
-    """The challenges without those that were left behind."""
+    """The challenges without those that were left behind. One of the future was just now: the clock was set back."""
     fresh = {
-        name: {value: at for value, at in values.items() if now - at < STALE} for name, values in challenges.items()
+        name: {value: min(at, now) for value, at in values.items() if now - at < STALE}
+        for name, values in challenges.items()
     }
     return {name: values for name, values in fresh.items() if values}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import shutil
 import stat
 import subprocess
 import time
@@ -147,7 +148,11 @@ def _take(name: str, folder: int) -> str:
             os.close(file)
     finally:
         # A note that cannot be understood must not start us for ever.
-        os.unlink(name, dir_fd=folder)
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            # It follows no link, whatever the account does meanwhile (`shutil.rmtree.avoids_symlink_attacks`).
+            shutil.rmtree(name, dir_fd=folder)
 
 
 def work_off(notes: Path = NOTES_PATH, hooks: Path = HOOKS_PATH, limit: float = TIME_LIMIT) -> list[str]:

@@ -21,12 +21,10 @@ from hearthmail.ddns import ready as readiness
 from hearthmail.ddns import state as memory
 from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.errors import AgentError
+from hearthmail.ddns.looks import Looks
 from hearthmail.ddns.report import ERROR, NOT_YET, OK, Report
-from hearthmail.ddns.schedule import Due, Schedule
+from hearthmail.ddns.schedule import Schedule
 from hearthmail.onefile import forget_old_builds, let_all_read
-
-# The commands after which the published address may be another one.
-WRITING = ("apply", "adopt", "check")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,14 +98,10 @@ def _agent(arguments: argparse.Namespace) -> Agent:
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    agent = _agent(arguments)
-    config = agent.config
-    before = changes.published(config, memory.load(arguments.state))
-    try:
-        return _work(arguments, agent)
-    finally:
-        if arguments.command in WRITING:
-            changes.announce(before, changes.published(config, memory.load(arguments.state)))
+    report = _work(arguments, _agent(arguments))
+    if report.moved:
+        changes.announce(*report.moved)
+    return report
 
 
 def _work(arguments: argparse.Namespace, agent: Agent) -> Report:
@@ -140,20 +134,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         # The provider's package is loaded here, once: each writing process is a copy of this one.
         # One that cannot be made is told by each look, and must not keep the others from being followed.
         if provider.type != "none":
-            with contextlib.suppress(AgentError):
+            with contextlib.suppress(Exception):
                 make_provider(provider)
-
-    def check(due: Due, happened: bool) -> Report:
-        before = changes.published(agent.config, memory.load(arguments.state))
-        try:
-            report = agent.check(full=due == "full", at_once=happened)
-            changes.announce(before, changes.published(agent.config, memory.load(arguments.state)))
-        except AgentError as error:
-            return Report(errors=[error])
-        except OSError as error:
-            # A disk that is full or read-only, no room for a process: told, and tried again by the next look.
-            return Report(errors=[AgentError(f"The look could not be made: {error}.", "See the disk and the memory.")])
-        return report
 
     def say(report: Report) -> None:
         said = text.lines(report)
@@ -161,7 +143,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             print("\n".join(said), flush=True)
 
     with daemon.world() as world:
-        daemon.serve(check, say, Schedule(time.time()), world)
+        daemon.serve(Looks(agent).look, say, Schedule(time.time()), world)
     return OK
 
 

@@ -163,7 +163,11 @@ def _check_address(address: AddressConfig) -> None:
             f"ddns_router is {address.router}, no IPv4 address.", "Write the router's address at home, or nothing."
         ) from error
     for url in address.echo_urls:
-        echo.parse(url)
+        if not echo.parse(url).safe and not address.allow_documentation:
+            raise ConfigError(
+                f"ddns_echo_urls: {url!r} is asked without TLS, so a captive portal or anybody on the way can answer.",
+                "Write https:// if the service has it, or take it out (ddns_allow_documentation, for labs, allows it).",
+            )
 
 
 def _check_provider(provider: ProviderConfig) -> None:

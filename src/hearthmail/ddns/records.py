@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -86,10 +86,21 @@ def canonical(rdtype: str, text: str) -> str:
     return printed if rdtype == "CAA" else printed.lower()
 
 
+class Fragments(NamedTuple):
+    """What the roles hand in.
+
+    :param rrsets: the records that can be understood.
+    :param broken: what is wrong with the others. They are not known: nothing may go because it is not in `rrsets`.
+    """
+
+    rrsets: list[RRset]
+    broken: list[ConfigError]
+
+
 def parse_fragment(source: str, data: Any, zones: Iterable[str]) -> list[RRset]:
     """Check one fragment: a JSON list of `{"zone", "name", "type", "ttl", "values"}`.
 
-    :param source: where it comes from, for messages.
+    :param source: its file, or its role.
     :param zones: the zones that the agent is in charge of.
     :raises ConfigError: naming the fragment and the entry.
     """
@@ -98,51 +109,106 @@ def parse_fragment(source: str, data: Any, zones: Iterable[str]) -> list[RRset]:
     try:
         for entry in data:
             key = Key(entry["zone"].lower().rstrip("."), entry.get("name", "").lower(), entry["type"].upper())
-            values = frozenset(canonical(key.type, value) for value in entry["values"])
+            values = _canonical_values(source, key.type, entry["values"])
             if key.zone not in known:
-                raise ConfigError(
-                    f"Fragment {source}: zone {key.zone} is none of {', '.join(sorted(known))}.",
-                    "Add the domain to mail_domains, or take the record out.",
-                )
+                raise _unknown_zone(source, key.zone, known)
             if key.type == "CNAME" and not key.name:
                 raise ConfigError(
                     f"Fragment {source}: {key} at the apex of the zone.",
-                    "RFC 1034 3.6.2 forbids it: use A and AAAA.",
+                    "RFC 1034 3.6.2 forbids it: use A and AAAA. " + _anew(source),
                 )
             if not values:
-                raise ConfigError(f"Fragment {source}: {key} has no value.", "Leave the entry out instead.")
+                raise ConfigError(
+                    f"Fragment {source}: {key} has no value.", "Leave the entry out instead. " + _anew(source)
+                )
             if key.type == "TXT" and any(not value.isascii() or set(value) & set('"\\') for value in values):
                 raise ConfigError(
                     f"Fragment {source}: {key} holds a quote, a backslash or a letter outside ASCII.",
-                    "Write TXT values as plain ASCII text.",
+                    "Write TXT values as plain ASCII text. " + _anew(source),
                 )
             rrsets.append(RRset(key, int(entry.get("ttl", DEFAULT_TTL)), values))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"Fragment {source} is not a list of records: {error!r}.", "Run the playbook: its role writes it."
-        ) from error
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"Fragment {source} is not a list of records: {error!r}.", _anew(source)) from error
     return rrsets
+
+
+def _canonical_values(source: str, rdtype: str, values: Iterable[str]) -> frozenset[str]:
+    try:
+        return frozenset(canonical(rdtype, value) for value in values)
+    except ConfigError as error:
+        raise ConfigError(f"Fragment {source}: {error.problem}", _anew(source)) from error
+
+
+def _unknown_zone(source: str, zone: str, known: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"Fragment {source}: zone {zone} is none of {', '.join(sorted(known))}.",
+        "Add the domain to mail_domains if it is missing there. " + _anew(source),
+    )
+
+
+def _anew(source: str) -> str:
+    """The way out of whatever is wrong with a fragment. Its name is that of its role, which is the role's tag too."""
+    role = Path(source).stem
+    return f"Run the playbook with `--tags {role}`: role {role} writes it anew. One made by hand: correct or remove it."
 
 
 def read_fragments(directory: Path, zones: Iterable[str], ahead: Mapping[str, Any] | None = None) -> list[RRset]:
     """Read the records of all roles and join those that stand in the same place.
 
-    :param ahead: fragments by role that are taken instead of, or besides, the files: what a playbook is about to
-        write. Zones in them which the agent is not yet in charge of are left out.
+    :param ahead: as for `collect_fragments`.
     :raises ConfigError: when any of them is malformed; a broken fragment must not look like "no records".
     """
-    zones = list(zones)
+    found = collect_fragments(directory, zones, ahead)
+    if found.broken:
+        raise found.broken[0]
+    return found.rrsets
+
+
+def collect_fragments(directory: Path, zones: Iterable[str], ahead: Mapping[str, Any] | None = None) -> Fragments:
+    """Read the records of all roles, as far as they can be understood, and join those that stand in the same place.
+
+    :param ahead: fragments by role that are taken instead of, or besides, the files: what a playbook is about to
+        write. Zones in them which the agent is not yet in charge of are left out.
+    """
+    zones, ahead = list(zones), ahead or {}
+    rrsets: list[RRset] = []
+    broken: list[ConfigError] = []
     parts: dict[str, Any] = {}
     for path in sorted(directory.glob("*.json")):
+        if path.stem in ahead:
+            continue
         try:
-            parts[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"Fragment {path} cannot be read: {error}.", "Run the playbook: its role writes it."
-            ) from error
-    for role, entries in (ahead or {}).items():
-        parts[role] = [entry for entry in entries if entry["zone"].lower().rstrip(".") in zones]
-    return join(rrset for source in sorted(parts) for rrset in parse_fragment(source, parts[source], zones))
+            parts[str(path)] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            broken.append(ConfigError(f"Fragment {path} cannot be read: {error}.", _anew(str(path))))
+    for role, entries in ahead.items():
+        parts[role] = [entry for entry in entries if _zone(entry) in ("", *zones)]
+    for source, entries in parts.items():
+        understood = _understand(source, entries, zones)
+        rrsets += understood.rrsets
+        broken += understood.broken
+    return Fragments(join(rrsets), broken)
+
+
+def _understand(source: str, data: Any, zones: Collection[str]) -> Fragments:
+    """A fragment without the domains that we are not in charge of: a person may just have taken one off the box.
+
+    Of one that is wrong otherwise nothing is believed.
+    """
+    strange = sorted({_zone(entry) for entry in data} - {"", *zones}) if isinstance(data, list) else []
+    broken = [_unknown_zone(source, zone, zones) for zone in strange]
+    if strange:
+        data = [entry for entry in data if _zone(entry) not in strange]
+    try:
+        return Fragments(parse_fragment(source, data, zones), broken)
+    except ConfigError as error:
+        return Fragments([], [*broken, error])
+
+
+def _zone(entry: Any) -> str:
+    """The zone of a fragment's entry; empty when it names none, of which `parse_fragment` complains."""
+    zone = entry.get("zone") if isinstance(entry, dict) else None
+    return zone.lower().rstrip(".") if isinstance(zone, str) else ""
 
 
 def join(rrsets: Iterable[RRset]) -> list[RRset]:

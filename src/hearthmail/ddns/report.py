@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from hearthmail.ddns.address import Found
+from hearthmail.ddns.changes import Addresses
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.merge import Change, Conflict
 
@@ -49,6 +50,7 @@ class Report:
     :param repeated: the exit code of an earlier run that met the same difference: it is not told twice.
     :param retry_at: when something that had to wait can be done (a write held back, a provider that was out of
         reach), in seconds of the Unix clock; None: nothing waits.
+    :param moved: the box's published addresses before and after; None: the run publishes nothing.
     """
 
     zones: list[ZoneReport] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Report:
     planned_only: bool = False
     repeated: int = OK
     retry_at: float | None = None
+    moved: tuple[Addresses, Addresses] | None = None
 
     @property
     def changed(self) -> bool:

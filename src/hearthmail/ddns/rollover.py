@@ -73,7 +73,7 @@ def see(
     """Remember since when every server answers our values.
 
     A value counts from the first time at which each server answered it. An answer without it ends that; a server that
-    does not answer proves nothing either way.
+    does not answer proves nothing either way. A time in the future means that the clock was set back: it counts anew.
 
     :param servers: all authoritative servers of the zone.
     :param wanted: our values in each place that was asked for; others there are forgotten.
@@ -87,7 +87,7 @@ def see(
             if any(answer is not None and value not in answer.values for answer in answers):
                 continue
             if one in seen_since:
-                found[one] = seen_since[one]
+                found[one] = min(seen_since[one], now)
             elif answers and all(answer is not None for answer in answers):
                 found[one] = now
     return dict(sorted(found.items()))
@@ -177,12 +177,12 @@ def hold(
         if not rolls(key) or not left:
             continue
         stays = set()
+        longest = now + max(2 * ttls.get(place(key), DEFAULT_TTL), DKIM_QUEUE if key.type == "TXT" else 0)
         for value in left:
             one = mark(key, value)
-            if one in retiring:
-                until[one] = retiring[one]
-            elif want or begin:
-                until[one] = now + max(2 * ttls.get(place(key), DEFAULT_TTL), DKIM_QUEUE if key.type == "TXT" else 0)
+            if one in retiring or want or begin:
+                # No longer than if it began now: else the clock was set back since.
+                until[one] = min(retiring.get(one, longest), longest)
             if one not in until or until[one] > now:
                 stays.add(value)
         if want:

@@ -31,7 +31,7 @@ class Ipv6Proof:
     """Whether inbound connections to an IPv6 address were shown to work.
 
     :param at: when it was last tried, in seconds of the Unix clock.
-    :param tries: how often it has failed for this address.
+    :param tries: how often it has failed for this address, in a row.
     """
 
     address: str = ""
@@ -72,7 +72,8 @@ class State:
     :param shortfalls: what the providers cannot hold, in words.
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
     :param stopped: providers to which nothing is sent until their entry changes: see `hearthmail.ddns.stops`.
-    :param waits: until when nothing is sent to a provider (`until`, in seconds of the Unix clock), and `why`.
+    :param waits: from when (`at`, missing in states of earlier releases) until when nothing is sent to a provider
+        (`until`), in seconds of the Unix clock, and `why`.
     :param unchanged: requests by provider, to which it answered that nothing had changed, and when.
     """
 
@@ -189,7 +190,8 @@ def _check_stops(state: State) -> None:
         if not all(isinstance(entry[key], str) for key in ("seal", "zone", "answer", "way_out")):
             raise ValueError("malformed entry of stopped")
     for wait in state.waits.values():
-        if not _is_time(wait["until"]) or not isinstance(wait["why"], str):
+        times = (wait["until"], wait.get("at", 0.0))
+        if not all(_is_time(at) for at in times) or not isinstance(wait["why"], str):
             raise ValueError("malformed entry of waits")
     for requests in state.unchanged.values():
         if not all(_is_time(at) for at in requests.values()):

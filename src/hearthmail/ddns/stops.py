@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Seconds for which a request that changed nothing is not repeated, unless the servers were seen right meanwhile.
 SETTLED = 86400
+# Seconds that no wait lasts for: those of earlier releases do not say when they began.
+LONGEST = 86400
 
 
 def seal(config: ProviderConfig, salt: str = "") -> str:
@@ -45,13 +47,24 @@ def held_back(state: State, zone: str, config: ProviderConfig, now: float) -> Ag
     if stop and is_sealed(config, stop["seal"]):
         return StopError(config.name, stop["zone"], stop["answer"], stop["way_out"])
     state.stopped.pop(config.name, None)
-    wait = state.waits.get(config.name)
-    if wait and now < wait["until"]:
-        left = wait["until"] - now
-        way_out = f"Nothing is sent to it until {clock_time(wait['until'])}; it is tried again by itself then."
-        return WaitError(config.name, zone, wait["why"], way_out, left)
+    until = waits_until(state, config.name, now)
+    if until is not None:
+        way_out = f"Nothing is sent to it until {clock_time(until)}; it is tried again by itself then."
+        return WaitError(config.name, zone, state.waits[config.name]["why"], way_out, until - now)
     state.waits.pop(config.name, None)
     return None
+
+
+def waits_until(state: State, name: str, now: float) -> float | None:
+    """Until when nothing is sent to a provider that asked for patience; None: it may be asked.
+
+    It may when the clock was set back since: else it would wait for as long as the clock was wrong.
+    """
+    wait = state.waits.get(name)
+    if wait is None:
+        return None
+    until: float = wait["until"]
+    return until if wait.get("at", until - LONGEST) <= now < until else None
 
 
 def record(state: State, config: ProviderConfig, done: Done, now: float) -> None:
@@ -65,9 +78,9 @@ def record(state: State, config: ProviderConfig, done: Done, now: float) -> None
             "way_out": error.way_out,
         }
     elif isinstance(done.error, WaitError):
-        state.waits[config.name] = {"until": now + done.error.seconds, "why": done.error.answer}
+        state.waits[config.name] = {"at": now, "until": now + done.error.seconds, "why": done.error.answer}
     elif done.written and done.pause:
-        state.waits[config.name] = {"until": now + done.pause, "why": "it takes one update in a while."}
+        state.waits[config.name] = {"at": now, "until": now + done.pause, "why": "it takes one update in a while."}
     if done.written:
         # What was settled before is no longer what it holds, once it took something else.
         state.unchanged.pop(config.name, None)
@@ -76,8 +89,11 @@ def record(state: State, config: ProviderConfig, done: Done, now: float) -> None
 
 
 def settled(state: State, config: ProviderConfig, now: float) -> frozenset[str]:
-    """The requests that a provider has answered with "no change", and that are not sent again."""
-    return frozenset(key for key, at in state.unchanged.get(config.name, {}).items() if now - at < SETTLED)
+    """The requests that a provider has answered with "no change", and that are not sent again.
+
+    Those answered in the future may be: the clock was set back since.
+    """
+    return frozenset(key for key, at in state.unchanged.get(config.name, {}).items() if at <= now < at + SETTLED)
 
 
 def problems(state: State) -> list[str]:

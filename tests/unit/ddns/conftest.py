@@ -16,6 +16,7 @@ from hearthmail.ddns import publish, state
 from hearthmail.ddns.address import Found
 from hearthmail.ddns.agent import Agent
 from hearthmail.ddns.config import parse
+from hearthmail.ddns.errors import WaitError
 from hearthmail.ddns.records import Key, RRset
 from hearthmail.ddns.state import Ipv6Proof
 
@@ -81,6 +82,8 @@ class World:
     config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
     ahead: dict[str, Any] = field(default_factory=lambda: {"postfix": MX_AND_SPF})
     down: bool = False
+    # Seconds for which the provider wants nothing more, as it says to the next question.
+    patience: float = 0
     servers: tuple[str, ...] = ("192.0.2.53",)
     chance: Callable[[], float] = lambda: 0.5
     tries: list[float] = field(default_factory=list)
@@ -126,6 +129,9 @@ class World:
         self.tries.append(self.clock)
         if self.down:
             raise ConnectionError("connection refused")
+        if self.patience:
+            seconds, self.patience = self.patience, 0
+            raise WaitError("lab", ZONE, "911", "Wait.", seconds)
         return self.provider
 
     def agent(self) -> Agent:

@@ -292,6 +292,14 @@ def test_the_published_address_is_waited_for_when_there_is_no_other(table: str) 
     assert (found.ipv6, found.ipv6_known) == (None, True)
 
 
+def test_the_wait_for_the_published_address_is_not_prolonged_by_a_clock_that_was_wrong() -> None:
+    clock = Clock()
+    found = look(sources(table="", clock=clock), published6=OLD, proof=SHOWN, gone_since=3_980_000_000.0)
+    assert (found.ipv6, found.ipv6_gone_since) == (OLD, 1000)
+    clock.now += address.IPV6_GRACE
+    assert look(sources(table="", clock=clock), published6=OLD, gone_since=found.ipv6_gone_since).ipv6 is None
+
+
 def test_what_cannot_be_read_changes_nothing() -> None:
     found = look(sources(table=PermissionError()), published6=OLD, proof=SHOWN, gone_since=7)
     assert (found.ipv6, found.ipv6_gone_since, found.ipv6_known) == (OLD, 7, False)
@@ -354,6 +362,48 @@ def test_ipv6_is_shown_once_for_an_address() -> None:
     assert not prove(OSError(), Ipv6Proof("2001:db8:1::1", shown=True)).shown
 
 
+REACHED = {"address": "2001:db8:77::10", "port": 25, "reachable": True}
+REFUSED = {**REACHED, "reachable": False}
+DAY, HOUR = 86400, 3600
+
+
+def test_a_proof_is_renewed_once_a_day() -> None:
+    shown = prove(REACHED)
+    assert prove(AssertionError("asked too early"), shown, at=1000 + DAY - 1, at_once=True) is shown
+    renewed = prove(REACHED, shown, at=1000 + DAY)
+    assert renewed == Ipv6Proof(shown.address, shown=True, at=1000 + DAY)
+    # The clock was set back since: it counts anew.
+    assert prove(REACHED, renewed, at=1000).at == 1000
+    # Without a service there is nobody to ask.
+    assert prove(AssertionError("asked"), shown, at=1000 + DAY, url="") is shown
+
+
+def test_only_two_refusals_in_a_row_end_a_proof() -> None:
+    once = prove(REFUSED, prove(REACHED), at=1000 + DAY)
+    assert once.shown
+    assert prove(AssertionError("asked too early"), once, at=1000 + DAY + HOUR - 1) is once
+    # It was a restart of the mail server, or of the router.
+    again = prove(REACHED, once, at=1000 + DAY + HOUR)
+    assert again == Ipv6Proof(again.address, shown=True, at=1000 + DAY + HOUR)
+    # It was not.
+    ended = prove(REFUSED, once, at=1000 + DAY + HOUR)
+    assert not ended.shown
+    assert "firewall" in ended.why
+    assert prove(REACHED, ended, at=1000 + DAY + HOUR + 61).shown
+
+
+@pytest.mark.parametrize("answer", [OSError(), ValueError("no JSON"), {**REFUSED, "address": "2001:db8:77::99"}])
+def test_a_service_that_cannot_tell_ends_no_proof(answer: Any) -> None:
+    proof = prove(REACHED)
+    for days in range(1, 9):
+        proof = prove(answer, proof, at=1000 + days * DAY)
+        assert proof.shown
+    # In the middle of a doubt neither.
+    proof = prove(answer, prove(REFUSED, proof, at=1000 + 9 * DAY), at=1000 + 9 * DAY + HOUR)
+    assert proof.shown
+    assert not prove(REFUSED, proof, at=1000 + 9 * DAY + 2 * HOUR).shown
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -363,6 +413,7 @@ def test_ipv6_is_shown_once_for_an_address() -> None:
         {},
         OSError(),
         ValueError("no JSON"),
+        RecursionError(),
     ],
 )
 def test_ipv6_is_not_shown(answer: Any) -> None:
@@ -377,6 +428,11 @@ def test_after_a_failure_the_reach_service_gets_a_rest() -> None:
     assert prove(good, failed, at=1030) is failed
     assert prove(good, failed, at=1030, at_once=True).shown
     assert prove(good, failed, at=1061).shown
+
+
+def test_the_rest_of_the_reach_service_ends_when_the_clock_is_set_back() -> None:
+    good = {"address": "2001:db8:77::10", "port": 25, "reachable": True}
+    assert prove(good, prove(OSError(), at=3_980_000_000), at=1000).shown
 
 
 def test_without_a_reach_service_there_is_no_proof() -> None:

@@ -69,6 +69,23 @@ def test_what_cannot_be_understood_is_named_in_the_configuration(url: str, said:
     assert "dns://208.67.222.222/myip.opendns.com/A" in caught.value.way_out
 
 
+@pytest.mark.parametrize("url", ["http://echo.example/", "HTTP://echo.example/"])
+def test_a_service_without_tls_is_for_the_lab_alone(url: str) -> None:
+    """A captive portal, or whoever answers for its name, would speak in its place."""
+    data: dict[str, Any] = {
+        "hostname": "mail.hearth.example",
+        "domains": [{"name": "hearth.example", "dns": "none"}],
+        "providers": {"none": {"type": "none"}},
+        "address": {"echo_urls": [url]},
+    }
+    with pytest.raises(ConfigError, match="ddns_echo_urls") as caught:
+        parse(data)
+    assert url in caught.value.problem
+    assert "https://" in caught.value.way_out
+    data["address"]["allow_documentation"] = True
+    assert parse(data).address.echo_urls == (url,)
+
+
 def world(*said: Any) -> tuple[list[str], echo.Ask]:
     """Services of different operators on the web, each with its answer or failure."""
     urls = [f"https://echo.operator-{number}.example{number}/" for number in range(len(said))]
@@ -92,6 +109,12 @@ def find(urls: list[str], ask: echo.Ask, published: str | None = None, **more: A
 )
 def test_two_that_agree_are_believed_whatever_a_third_says(said: tuple[Any, ...]) -> None:
     assert find(*world(*said)) == HERE
+
+
+def test_one_that_breaks_off_is_named_and_does_not_hold_up_the_others() -> None:
+    assert find(*world(HERE, RuntimeError("a mistake of a library"), HERE)) == HERE
+    with pytest.raises(AddressError, match=r"echo\.operator-1\.example1: RuntimeError"):
+        find(*world(HERE, RuntimeError("a mistake of a library")))
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,13 @@ def test_no_answer_by_upnp(igd: type[FakeUpnp], found: Any, answer: Any, host: s
         upnp.ask(GATEWAY, {}, 1901)
 
 
+@pytest.mark.parametrize("url", ["http://[x", "http://[fe80::1%lan", "http://]/", "http://\u2100.example/"])
+def test_a_device_whose_address_is_none_is_not_the_router(igd: type[FakeUpnp], url: str) -> None:
+    igd.selectigd = lambda _self: url  # type: ignore[method-assign]
+    with pytest.raises(AddressError, match="UPnP"):
+        upnp.ask(GATEWAY, {}, 1901)
+
+
 def test_the_router_is_searched_for_once(igd: type[FakeUpnp]) -> None:
     handles: dict[str, Any] = {}
     for _ in range(3):
@@ -438,6 +445,23 @@ def test_another_router_is_asked_anew() -> None:
     router.config = AddressConfig(router="192.168.78.1", router_protocols=("fritzbox",))
     router.answers["fritzbox"] = WAN
     assert router.ask() == (WAN, "fritzbox")
+
+
+def test_a_protocol_that_breaks_off_does_not_hold_up_the_others() -> None:
+    def broken() -> None:
+        raise RuntimeError("a mistake of a library")
+
+    router = Router(upnp=broken, natpmp=WAN)
+    assert router.ask() == (WAN, "natpmp")
+    router.answers["natpmp"] = None
+    with pytest.raises(AddressError, match="upnp broke off: RuntimeError"):
+        router.ask()
+    # It rests as any other that does not answer.
+    assert "upnp" not in router.asked
+    router.clock += REST
+    with pytest.raises(AddressError):
+        router.ask()
+    assert "upnp" in router.asked
 
 
 def test_one_that_never_answers_does_not_hold_up_the_others() -> None:

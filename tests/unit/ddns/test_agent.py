@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from hearthmail.ddns import state, text
@@ -460,3 +463,127 @@ def test_a_limit_that_is_no_number_is_named(world: World, option: str, value: ob
     world.config["providers"] = {"lab": {**world.config["providers"]["lab"], option: value}}
     with pytest.raises(ConfigError, match=rf"dns_providers\.lab\.{option}"):
         world.agent()
+
+
+# A fragment that is broken --------------------------------------------------------------------------------------
+
+SITE = {"zone": ZONE, "name": "", "type": "TXT", "ttl": 3600, "values": ["site=ours"]}
+BLOG = {"zone": ZONE, "name": "blog", "type": "CNAME", "ttl": 3600, "values": ["mail.hearth.example."]}
+KEY = {"zone": ZONE, "name": "_443._tcp.blog", "type": "TLSA", "ttl": 3600, "values": ["3 1 1 " + "ab" * 32]}
+GONE = {"zone": "gone.example", "name": "", "type": "MX", "ttl": 3600, "values": ["10 mail.hearth.example."]}
+BROKEN = {
+    "a domain that is gone": json.dumps([GONE]),
+    "a zone that is misspelt": json.dumps([{**BLOG, "zone": "heart.example"}, SITE]),
+    "cut": json.dumps([SITE, BLOG, KEY])[:70],
+    "no list": json.dumps({"web": 1}),
+    "a wrong value": json.dumps([SITE, {**BLOG, "type": "MX"}]),
+    "nested without end": "[" * 100_000,
+}
+
+
+def fragment(world: World, role: str, data: Any) -> None:
+    path = world.path / "records.d" / f"{role}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+
+
+@pytest.fixture
+def with_a_website(world: World) -> World:
+    """Two roles hand in records; both have a text at the domain's own name."""
+    world.ahead = {}
+    fragment(world, "postfix", MX_AND_SPF)
+    fragment(world, "web", [SITE, BLOG, KEY])
+    assert world.agent().apply().exit_code == OK
+    return world
+
+
+def of_the_website(world: World) -> list[set[str]]:
+    return [world.values("", "TXT"), world.values("blog", "CNAME"), world.values("_443._tcp.blog", "TLSA")]
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_fragment_holds_up_nothing_but_its_own_records(with_a_website: World, how: str) -> None:
+    world = with_a_website
+    before = of_the_website(world)
+    fragment(world, "web", BROKEN[how])
+    world.ipv4 = "198.51.100.11"
+    assert world.agent().check(full=False).changed
+    assert world.values("mail", "A") == {"198.51.100.11"}
+    # What the other role asks for is still looked after, and followed when a person says so.
+    world.zone["", "MX"] = {"ttl": 60, "values": [{"preference": 1, "exchange": "mx.other.example."}]}
+    assert world.agent().check().exit_code == ERROR
+    assert world.values("", "MX") == {"10 mail.hearth.example."}
+    fragment(world, "postfix", [*MX_AND_SPF, {**BLOG, "name": "news"}])
+    assert world.agent().plan().exit_code == ERROR
+    assert world.agent().apply().exit_code == ERROR
+    assert world.values("news", "CNAME") == {"mail.hearth.example."}
+    # However long it lasts.
+    for _ in range(3):
+        world.clock += 10 * 86400
+        world.agent().check()
+        world.agent().apply()
+    assert of_the_website(world) == before
+    # The role has written it anew.
+    fragment(world, "web", [BLOG, KEY])
+    assert world.agent().apply().exit_code == OK
+    assert of_the_website(world) == [{"v=spf1 mx -all"}, *before[1:]]
+    assert text.status(world.state)["problems"] == []
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_fragment_is_told_once_with_the_way_out(with_a_website: World, how: str) -> None:
+    world = with_a_website
+    fragment(world, "web", BROKEN[how])
+    said = "\n".join(text.lines(world.agent().check()))
+    assert str(world.path / "records.d" / "web.json") in said
+    assert "--tags web" in said
+    assert ("gone.example" in said) == ("gone" in how)
+    for _ in range(3):
+        report = world.agent().check()
+        assert (text.lines(report), report.exit_code) == ([], ERROR)
+    assert any("web.json" in problem for problem in text.status(world.state)["problems"])
+    # A person is told each time.
+    for _ in range(2):
+        for report in (world.agent().apply(), world.agent().plan(), world.agent().plan(quick=True)):
+            assert report.exit_code == ERROR
+            assert "web.json" in "\n".join(text.lines(report))
+
+
+def test_without_a_state_a_broken_fragment_does_not_keep_the_address_from_being_followed(
+    with_a_website: World,
+) -> None:
+    world = with_a_website
+    before = of_the_website(world)
+    (world.path / "ddns.json").unlink()
+    fragment(world, "web", BROKEN["cut"])
+    assert world.agent().check().exit_code == ERROR
+    world.ipv4 = "198.51.100.11"
+    world.agent().check()
+    assert world.values("mail", "A") == {"198.51.100.11"}
+    assert of_the_website(world) == before
+    # Whoever hands it in whole again has it put in place.
+    fragment(world, "web", [SITE, BLOG, KEY])
+    assert "put in place last" not in str(world.agent().plan(quick=True).notes)
+    assert world.agent().apply().exit_code == OK
+    assert of_the_website(world) == before
+
+
+def test_what_arrived_of_a_broken_fragment_stays(with_a_website: World) -> None:
+    """A write that was cut off put it in place; then its fragment broke."""
+    world = with_a_website
+    news = {**BLOG, "name": "news"}
+    kept = world.state
+    assert kept
+    kept.set_pending(ZONE, {Key(ZONE, "news", "CNAME"): frozenset(news["values"])})
+    state.save(kept, world.path / "ddns.json")
+    world.zone["news", "CNAME"] = {"ttl": 3600, "value": "mail.hearth.example."}
+    fragment(world, "web", BROKEN["cut"])
+    world.agent().apply()
+    assert world.values("news", "CNAME") == {"mail.hearth.example."}
+
+
+def test_a_broken_fragment_that_its_role_is_about_to_write_anew_stops_no_plan(with_a_website: World) -> None:
+    world = with_a_website
+    fragment(world, "web", BROKEN["cut"])
+    world.ahead = {"web": [SITE, BLOG, KEY, {**BLOG, "name": "news"}]}
+    assert world.agent().plan().exit_code == CHANGES

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import socket
+import threading
+from collections.abc import Iterator
+
+import dns.flags
+import dns.message
+import dns.query
 import pytest
 
 from hearthmail.ddns.authoritative import differences, observe, wait_until_right
@@ -78,3 +86,34 @@ def test_waiting_is_bounded() -> None:
 
     wrong, _ = wait_until_right(["192.0.2.1"], [rrset(A, "198.51.100.10")], {}, limit=0.2, question=silent)
     assert wrong == ["no name server answers"]
+
+
+@pytest.fixture
+def cut_short() -> Iterator[int]:
+    """A name server's port: its answers do not fit into UDP, and by TCP it closes the connection without one."""
+    with socket.create_server(("127.0.0.1", 0)) as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
+        port = int(stream.getsockname()[1])
+        datagram.bind(("127.0.0.1", port))
+
+        def truncated() -> None:
+            data, sender = datagram.recvfrom(4096)
+            answer = dns.message.make_response(dns.message.from_wire(data))
+            answer.flags |= dns.flags.AA | dns.flags.TC
+            datagram.sendto(answer.to_wire(), sender)
+
+        def closed() -> None:
+            connection, _ = stream.accept()
+            with connection:
+                # Read first: to close with something unread would be a reset, which is another error.
+                connection.recv(4096)
+
+        for work in (truncated, closed):
+            threading.Thread(target=work, daemon=True).start()
+        yield port
+
+
+def test_a_truncated_answer_without_the_rest_is_none(cut_short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = functools.partial(dns.query.udp_with_fallback, port=cut_short)
+    monkeypatch.setattr(dns.query, "udp_with_fallback", asked)
+    view = observe(["127.0.0.1"], [A, MX])
+    assert (view.silent, view.answers) == ({"127.0.0.1"}, {})

@@ -236,3 +236,9 @@ def test_it_waits_for_another_run(world: World) -> None:
     assert world.state is not None
     assert world.state.published == "by the other run"
     assert world.state.owns(MAIL)
+
+
+def test_one_that_was_added_under_a_wrong_clock_goes_an_hour_after_it_was_set_right() -> None:
+    kept = challenge.swept({"_acme-challenge.hearth.example": {"token": 3_980_000_000.0}}, 1000.0)
+    assert challenge.swept(kept, 1000.0 + challenge.STALE - 1) == {"_acme-challenge.hearth.example": {"token": 1000.0}}
+    assert challenge.swept(kept, 1000.0 + challenge.STALE) == {}

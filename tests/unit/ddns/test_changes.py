@@ -135,6 +135,24 @@ def test_a_note_that_is_no_file_is_taken_away(notes: Path, hooks: Path, tmp_path
     assert secret.exists()
 
 
+def test_a_folder_among_the_notes_is_taken_away_with_all_in_it(notes: Path, hooks: Path, tmp_path: Path) -> None:
+    """Whatever stays there starts us again at once, until systemd gives the path unit up."""
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "file").write_text("stays")
+    (notes / "1.json" / "inner").mkdir(parents=True)
+    (notes / "1.json" / "inner" / "file").write_text("goes")
+    (notes / "1.json" / "link").symlink_to(others)
+    (notes / "2.json").mkdir()
+    said = tmp_path / "said"
+    program(hooks, "one", f'echo "$HEARTH_NEW_IPV4" >>{said}')
+    changes.announce(OLD, NEW, notes)
+    assert len(changes.work_off(notes, hooks)) == 2
+    assert said.read_text() == "198.51.100.23\n"
+    assert not list(notes.iterdir())
+    assert (others / "file").read_text() == "stays"
+
+
 def test_a_folder_of_others_is_not_emptied(notes: Path, hooks: Path, tmp_path: Path) -> None:
     others = tmp_path / "etc"
     others.mkdir()

@@ -272,6 +272,28 @@ def test_every_server_has_to_answer() -> None:
     assert rollover.forget({mark: 1.0}, [(with_it, with_it)]) == {mark: 1.0}
 
 
+def test_a_clock_that_was_wrong_for_a_while_prolongs_nothing(world: World) -> None:
+    """All of it is seen, and given up, in 2096; then the clock is set right."""
+    right, world.clock = world.clock, 3_980_000_000.0
+    world.ahead = {"postfix": MX_AND_SPF, "keys": [entry(TLSA, 300, OLD, NEW)]}
+    world.agent().apply()
+    world.agent().check()
+    world.ahead = {"postfix": MX_AND_SPF, "keys": [entry(TLSA, 300, NEW)]}
+    world.agent().apply()
+    world.clock = right
+    found = ready.look(world.agent(), TLSA, NEW)
+    assert (found.ready, found.at) == (False, right + 600), "it counts from now on"
+    world.agent().check()
+    assert world.values("_25._tcp.mail", "TLSA") == {OLD, NEW}
+    world.clock += 599
+    world.agent().check()
+    assert world.values("_25._tcp.mail", "TLSA") == {OLD, NEW}
+    world.clock += 2
+    world.agent().check()
+    assert world.values("_25._tcp.mail", "TLSA") == {NEW}
+    assert ready.look(world.agent(), TLSA, NEW).ready
+
+
 def test_ready_says_from_when(world: World) -> None:
     world.ahead = {"postfix": MX_AND_SPF, "keys": [entry(TLSA, 300, OLD)]}
     agent = world.agent()

@@ -181,9 +181,22 @@ def test_a_daily_cap_holds_over_any_day(simulation: Simulation) -> None:
     print(f"100 changes in 33 h, 20 writes a day allowed: {len(writes)} writes")
 
 
-def test_a_provider_that_is_down_for_an_hour(simulation: Simulation) -> None:
+@pytest.mark.parametrize("takes", [0.0, publish.HARD_LIMIT], ids=["refuses", "hangs"])
+def test_a_provider_that_is_down_for_an_hour(
+    simulation: Simulation, takes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses each connection, or takes it and says nothing until the attempt is ended."""
     world = simulation.world
     world.chance = random.Random(1).random
+
+    def work(*words: Any, **rest: Any) -> list[publish.Done]:
+        down, finished = world.down, work_here(*words, **rest)
+        if down:
+            # For so long the agent waits for the process that does the work.
+            world.sleep(takes)
+        return finished
+
+    monkeypatch.setattr(publish, "work_limited", work)
     simulation.at(100, lambda: setattr(world, "down", True))
     simulation.at(130, simulation.move("198.51.100.99"), sign=True)
     simulation.at(3730, lambda: setattr(world, "down", False))
@@ -192,9 +205,10 @@ def test_a_provider_that_is_down_for_an_hour(simulation: Simulation) -> None:
     pauses = [later - sooner for sooner, later in itertools.pairwise(tries)]
     print("tries at", " ".join(f"{at:.0f}" for at in tries))
     print("pauses  ", " ".join(f"{pause:.0f}" for pause in pauses))
+    # From the end of an attempt to the next one.
     for pause, full in zip(pauses, (5, 10, 20, 40, 80, 160), strict=False):
-        assert 0.9 * full <= pause <= full + 1
-    assert all(270 <= pause <= 301 for pause in pauses[6:])
+        assert 0.9 * full <= pause - takes <= full + 1
+    assert all(270 <= pause - takes <= 301 for pause in pauses[6:])
     assert len(set(pauses[6:])) > 1, "by chance a little apart"
     # It was told once, and is said as long as it lasts.
     assert sum("connection refused" in line for line in simulation.told) == 1
@@ -203,7 +217,8 @@ def test_a_provider_that_is_down_for_an_hour(simulation: Simulation) -> None:
     assert state
     assert any("asked again at" in problem for problem in text.status(state)["problems"])
     assert simulation.looks[-1][2].exit_code == ERROR
-    simulation.run(3730 + INTERVAL + 1)
+    # An attempt that hangs as it comes back is the last one that fails.
+    simulation.run(3730 + takes + INTERVAL + 1)
     assert world.values("mail", "A") == {"198.51.100.99"}
     print(f"right {simulation.right_at('198.51.100.99') - 3730:.0f} s after it is back")
     assert simulation.looks[-1][2].exit_code == OK
@@ -353,6 +368,7 @@ FOREIGN: dict[tuple[str, str], Any] = {
 happenings = st.one_of(
     st.tuples(st.just("address"), st.sampled_from([*pool(4), None])),
     st.tuples(st.just("down"), st.booleans()),
+    st.tuples(st.just("wait"), st.none()),
     st.tuples(st.just("restart"), st.none()),
     st.tuples(st.just("state"), st.sampled_from(["lost", "cut", "garbage"])),
     st.tuples(st.just("hand"), st.sampled_from(["A", "MX", "SPF", "delete A"])),
@@ -386,6 +402,10 @@ class Chaos:
 
     def down(self, down: bool) -> None:
         self.world.down = down
+
+    def wait(self, _none: None) -> None:
+        """The provider wants nothing for a while, with the next question."""
+        self.world.patience = 200
 
     def restart(self, _none: None) -> None:
         self.simulation.restart()
@@ -481,6 +501,14 @@ def run(chaos: Chaos, seconds: float) -> None:
     ]
 )
 @example(happened=[(5, ("down", True), False), (1, ("clock", 3600.0), False), (30, ("clock", -3600.0), False)])
+@example(
+    happened=[
+        (1, ("clock", 3600.0), False),
+        (1, ("wait", None), False),
+        (1, ("address", pool(4)[1]), True),
+        (30, ("clock", -3600.0), False),
+    ]
+)
 def test_whatever_happens(happened: list[tuple[float, tuple[str, Any], bool]]) -> None:
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(publish, "work_limited", work_here):
         world = World(Path(folder))
@@ -499,7 +527,7 @@ def test_whatever_happens(happened: list[tuple[float, tuple[str, Any], bool]]) -
                     assert world.zone[place] == data
         # At rest: the line is up, the provider works, nothing more happens.
         world.ipv4 = world.ipv4 or pool(4)[0]
-        world.down = False
+        world.down, world.patience = False, 0
         world.provider.power = ""  # type: ignore[attr-defined]
         run(chaos, 2 * INTERVAL + 70)
         writes = world.writes

@@ -33,6 +33,18 @@ READ = """
         problems: "{{ query('hearthmail_site_problems') }}"
 """
 
+# What role ddns checks, without a box.
+CHECK_DDNS = """
+- name: Check what role ddns is told
+  hosts: all
+  gather_facts: false
+  connection: local
+  vars: {ddns_hostname: mail.hearth.example, ddns_domains: [{name: hearth.example, dns: lab}], ddns_pythons: []}
+  tasks:
+    - name: Check
+      ansible.builtin.import_role: {name: ddns, tasks_from: preflight}
+"""
+
 
 def run(*words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -140,3 +152,23 @@ def test_bad_input_stops_before_the_box_is_even_asked(tmp_path: Path) -> None:
     assert "mail_user: no such variable is known" in done.stdout + done.stderr
     assert "UNREACHABLE" not in done.stdout
     assert "changed=0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "lab", "good"),
+    [
+        ("https://echo.example/", False, True),
+        ("dns://192.0.2.53/whoami.example/A", False, True),
+        ("http://echo.example/", True, True),
+        ("http://echo.example/", False, False),
+    ],
+)
+def test_an_echo_service_without_tls_is_for_the_lab_alone(url: str, lab: bool, good: bool, tmp_path: Path) -> None:
+    playbook = tmp_path / "check.yml"
+    playbook.write_text(CHECK_DDNS, encoding="utf-8")
+    words = json.dumps({"ddns_echo_urls": [url], "ddns_allow_documentation": lab})
+    done = run("-i", "localhost,", "-e", words, str(playbook))
+    assert (done.returncode == 0) == good, done.stdout + done.stderr
+    said = " ".join((done.stdout + done.stderr).split())
+    assert good or f'\\"{url}\\" in ddns_echo_urls' in said
+    assert good or "https://host/path" in said

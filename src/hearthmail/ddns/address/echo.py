@@ -58,6 +58,11 @@ class Echo:
         """Who speaks: the operator, or DNS as a whole."""
         return "DNS" if self.server else self.operator
 
+    @property
+    def safe(self) -> bool:
+        """Whether nobody on the way can speak with its voice. That of DNS is worth little, and counts for little."""
+        return self.server is not None or urlsplit(self.url).scheme == "https"
+
 
 def parse(url: str) -> Echo:
     """Read an entry of `ddns_echo_urls`: `https://host/path`, or `dns://server/name/type`, or with `/CH` behind it.
@@ -203,7 +208,7 @@ def _collect(services: Sequence[Echo], source: str, ask: Ask, limit: float) -> t
             continue
         try:
             answers[echo.url] = future.result()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - what one service sends must not end the look
             # requests' own texts are long, and name objects in memory.
             reason = str(error) if type(error) in (OSError, ValueError) else type(error).__name__
             failures.append(f"{_label(echo)}: {reason}")

@@ -231,8 +231,10 @@ def look(
         reasons = {"interface": "the box has no stable public IPv6 address"}
         if not keep():
             return found(None, reasons, proof, gone_since, True)
-        gone_since = gone_since or sources.clock()
-        if sources.clock() - gone_since >= IPV6_GRACE:
+        now = sources.clock()
+        # In the future: the clock was set back since.
+        gone_since = min(gone_since or now, now)
+        if now - gone_since >= IPV6_GRACE:
             return found(None, reasons, proof, gone_since, True)
         reasons = {"interface": f"{published6} is missing on the box; it is waited for"}
         return found(keep(), reasons, proof, gone_since, False)

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from hearthmail.ddns.state import Ipv6Proof
 REACH_TIMEOUT = 20
 # Seconds for which a comparison of several prefixes holds, unless the box's addresses change.
 COMPARISON_HOLDS = 300
+# Seconds after which a proof is tried anew, and after which one that was refused then is tried once more.
+RENEWAL = 86400
+DOUBT = 3600
 
 # Flags of an address in /proc/net/if_inet6 (linux/if_addr.h).
 _TEMPORARY, _DADFAILED, _DEPRECATED, _TENTATIVE, _PERMANENT = 0x01, 0x08, 0x20, 0x40, 0x80
@@ -138,29 +142,53 @@ def prove_ipv6(
     """Find out whether the world can connect to an IPv6 address, or remember it.
 
     The service behind `url` is asked from that address, connects back to port 25 and answers with JSON:
-    `{"address": "...", "port": 25, "reachable": true}`. A success is remembered for the address. After a failure
-    it is asked again after 1, 2, 4, ... at most 30 minutes, or at once when a person is waiting.
+    `{"address": "...", "port": 25, "reachable": true}`. A success is remembered for the address, and tried anew once
+    a day. After a failure it is asked again after 1, 2, 4, ... at most 30 minutes, or at once when a person is waiting.
 
     :param before: what is remembered.
     :param at_once: do not wait.
     """
     same = before if before.address == address else Ipv6Proof(address=address)
     if same.shown:
-        return same
+        return _renewed(url, same, ask, now)
     if not url:
         return Ipv6Proof(address, why="no reach service is configured (ddns_ipv6_check_url)")
-    if same.tries and not at_once and now() - same.at < min(60 * 2 ** (same.tries - 1), 1800):
+    pause = min(60 * 2 ** (same.tries - 1), 1800) if same.tries else 0
+    # If the clock was set back since, the pause is over.
+    if not at_once and same.at <= now() < same.at + pause:
         return same
-    why = ""
+    reached, why = _reach(url, address, ask)
+    if reached:
+        return Ipv6Proof(address, shown=True, at=now())
+    return Ipv6Proof(address, why=why, at=now(), tries=min(same.tries + 1, 10))
+
+
+def _renewed(
+    url: str, proof: Ipv6Proof, ask: Callable[[str, str], dict[str, Any]], now: Callable[[], float]
+) -> Ipv6Proof:
+    """A proof that holds, tried anew once a day: somebody may have closed the router's firewall since.
+
+    It ends with two refusals in a row, an hour apart: one may be a restart. A service that cannot tell refuses nothing.
+    """
+    if not url or proof.at <= now() < proof.at + (DOUBT if proof.tries else RENEWAL):
+        return proof
+    reached, why = _reach(url, proof.address, ask)
+    if reached is None:
+        return replace(proof, at=now())
+    if reached or not proof.tries:
+        return replace(proof, at=now(), tries=0 if reached else 1)
+    return Ipv6Proof(proof.address, why=why, at=now(), tries=1)
+
+
+def _reach(url: str, address: str, ask: Callable[[str, str], dict[str, Any]]) -> tuple[bool | None, str]:
+    """Whether the reach service can connect to an address, and why not. None: it cannot tell."""
     try:
         answer = ask(url, address)
         seen = ipaddress.ip_address(str(answer.get("address")))
-        if seen != ipaddress.ip_address(address):
-            why = f"the reach service saw us as {seen}"
-        elif answer.get("reachable") is not True:
-            why = "the reach service cannot connect to port 25: open it for IPv6 in the router's firewall"
-    except (OSError, ValueError) as error:
-        why = f"the reach service does not answer over IPv6 ({type(error).__name__})"
-    if not why:
-        return Ipv6Proof(address, shown=True, at=now())
-    return Ipv6Proof(address, why=why, at=now(), tries=min(same.tries + 1, 10))
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"the reach service does not answer over IPv6 ({type(error).__name__})"
+    if seen != ipaddress.ip_address(address):
+        return None, f"the reach service saw us as {seen}"
+    if answer.get("reachable") is not True:
+        return False, "the reach service cannot connect to port 25: open it for IPv6 in the router's firewall"
+    return True, ""

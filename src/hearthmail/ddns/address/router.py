@@ -96,6 +96,8 @@ def ask_router(
                 why[name] = f"No answer by {name} within {limit:g} s."
             except AddressError as error:
                 why[name] = str(error).strip()
+            except Exception as error:  # noqa: BLE001 - one protocol's library must not end the look
+                why[name] = f"The question by {name} broke off: {type(error).__name__}."
             else:
                 # It speaks this protocol, even if it has nothing good to say.
                 memory.last = name

@@ -54,7 +54,11 @@ def _search(gateway: str, ssdp_port: int) -> Any:
         control_url = upnp.selectigd()
     except Exception as error:
         raise AddressError(f"The router does not tell its address by UPnP: {error}.", "") from error
-    host = urlsplit(str(control_url)).hostname
+    try:
+        host = urlsplit(str(control_url)).hostname
+    except ValueError as error:
+        # Anything at home can send any text.
+        raise AddressError(f"A device answers to UPnP with an address that is none: {error}.", "") from error
     # Anything at home can answer the search. Only the router knows the WAN address.
     if host != gateway:
         raise AddressError(
