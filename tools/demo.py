@@ -120,6 +120,23 @@ def names() -> str:
     return "right on both sides, DNSSEC valid"
 
 
+def by_relay() -> str:
+    """Let the ISP close port 25: mail leaves through its server, and the SPF record says so."""
+    deploy = ("playbooks/site.yml", "--tags", "postfix,ddns")
+    lab.port25("blocked")
+    try:
+        lab.playbook(*deploy, extra={"mail_outbound": "relay"})
+        lab.world_forgets(*lab.DOMAINS)
+        mail = lab.wait_for_mail(ALICE, lab.submit(lab.message(HANAKO, ALICE)), timeout=60)
+        expect("by smtp.isp.example" in " ".join(mail.get_all("Received", [])), "it did not go through the ISP")
+        expect(mail["Received-SPF"].startswith("pass"), f"SPF: {mail['Received-SPF']}")
+    finally:
+        lab.port25("open")
+        lab.playbook(*deploy)
+        lab.world_forgets(*lab.DOMAINS)
+    return "through the ISP, SPF pass"
+
+
 def new_address() -> str:
     """Give the line another address: the DNS follows, and mail finds the way."""
     new = next(one for one in ("198.51.100.23", "198.51.100.24") if one != lab.wan_address())
@@ -169,6 +186,7 @@ FLOWS: list[tuple[str, Callable[[], str]]] = [
     ("hanako sends alice 20 MB", attachment),
     ("unknown recipient, open relay, false sender, clear login", refusals),
     ("the box's name, at home and in the world", names),
+    ("the ISP closes port 25: hanako writes through its server", by_relay),
     ("the line gets another address", new_address),
     ("a backup, to another house", backup),
     ("Postfix hangs (SIGSTOP), and nobody is at home (a minute)", hang),
