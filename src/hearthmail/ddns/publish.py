@@ -232,6 +232,9 @@ def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderErro
 def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_provider) -> tuple[Done, Any, Any]:
     """Read a zone and work out its plan; write nothing yet.
 
+    A provider that cannot write everything which it holds has `fit(job, outcome)`: it takes out of the outcome what
+    it cannot (`hearthmail.ddns.merge.withhold`), and raises nothing because of it.
+
     :returns: the outcome, the provider and the octoDNS plan (None when nothing has to change).
     """
     try:
@@ -242,6 +245,8 @@ def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_
             there |= {one.key: replace(there[one.key], ttl=one.ttl) for one in job.desired if one.key in there}
         owned = arrived(there, job.owned, job.pending)
         outcome = merge(there, job.desired, owned, job.keep, job.adopt)
+        if hasattr(provider, "fit"):
+            provider.fit(replace(job, owned=owned), outcome)
         plan = to_plan(provider, existing, outcome.changes) if outcome.changes else None
     except AgentError as error:
         return Done(job.zone, None, False, error), None, None

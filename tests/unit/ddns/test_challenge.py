@@ -13,7 +13,7 @@ import pytest
 from hearthmail.ddns import challenge, cli, publish, state, text
 from hearthmail.ddns.config import parse
 from hearthmail.ddns.errors import AgentError
-from hearthmail.ddns.merge import Change
+from hearthmail.ddns.merge import Change, Merge, withhold
 from hearthmail.ddns.records import Key, RRset
 from hearthmail.ddns.report import ERROR, OK, Report
 
@@ -236,3 +236,19 @@ def test_it_waits_for_another_run(world: World) -> None:
     assert world.state is not None
     assert world.state.published == "by the other run"
     assert world.state.owns(MAIL)
+
+
+def test_a_place_that_the_provider_cannot_write_is_an_error_and_the_others_are_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(job: publish.Job, outcome: Merge) -> None:
+        withhold(outcome, MAIL, AgentError("what stands there is odd.", "Look at it."), job.owned)
+
+    monkeypatch.setattr(world.provider, "fit", fit, raising=False)
+    report = add(world, f"mail.{ZONE}", "one", ZONE, "two")
+    assert report.exit_code == ERROR
+    said = "\n".join(text.lines(report))
+    assert f"{MAIL}: what stands there is odd. Look at it." in said
+    assert (world.values(MAIL.name, "TXT"), world.values(APEX.name, "TXT")) == (set(), {"two"})
+    assert world.state
+    assert (list(world.state.challenges), world.state.owns(MAIL)) == ([APEX.fqdn], False)

@@ -19,7 +19,7 @@ import pytest
 import requests
 from urllib3.util.retry import Retry
 
-from hearthmail.ddns import publish
+from hearthmail.ddns import publish, text
 from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import ConfigError, ProviderError
 from hearthmail.ddns.providers import SPECS
@@ -27,7 +27,9 @@ from hearthmail.ddns.providers.lexicon import SPECS as LEXICON
 from hearthmail.ddns.providers.lexicon_bridge import LexiconProvider, guarded, load, quoted_txt, unquoted
 from hearthmail.ddns.publish import Job, make_provider, work
 from hearthmail.ddns.records import Key, RRset, canonical
+from hearthmail.ddns.report import OK
 
+from .conftest import World
 from .lexicon_fakes import FAKES, SECRET, ZONE, Fake, Row
 
 NAMED = sorted(spec.type for spec in LEXICON if spec.type != "lexicon")
@@ -186,10 +188,58 @@ def test_nothing_is_put_over_what_cannot_be_understood(odd: str, monkeypatch: py
     fake.add(Row("AAAA", "broken", "not-an-address"))
     fake.install(monkeypatch)
     before = fake.values
-    error = run("ionos", fake.options, [rrset("", "TXT", "v=spf1 mx -all")]).error
-    assert "cannot be understood" in str(error)
-    assert (fake.values, fake.writes) == (before, 0)
-    assert run("ionos", fake.options, [rrset("mail", "A", "198.51.100.10")]).written
+    spf = rrset("", "TXT", "v=spf1 mx -all")
+    done = run("ionos", fake.options, [spf])
+    assert done.merge
+    assert "(TXT) cannot be understood" in str(done.merge.withheld[spf.key])
+    assert (fake.values, fake.writes, done.error) == (before, 0, None)
+    # All else is written, and what was ours there stays known as ours, wanted or not.
+    mail = rrset("mail", "A", "198.51.100.10")
+    for wanted in ([spf, mail], [mail]):
+        done = run("ionos", fake.options, wanted, {spf.key: spf.values})
+        assert done.merge
+        assert (done.error, list(done.merge.withheld), done.merge.owned[spf.key]) == (None, [spf.key], spf.values)
+        assert fake.values == {**before, ("mail", "A"): {"198.51.100.10"}}
+    # Nor does a CNAME go beside it.
+    alias = rrset("broken", "CNAME", "mail.hearth.example.")
+    done = run("ionos", fake.options, [alias])
+    assert done.merge
+    assert "(AAAA) cannot be understood" in str(done.merge.withheld[alias.key])
+    assert ("broken", "CNAME") not in fake.values
+
+
+def test_a_text_that_cannot_be_understood_does_not_keep_the_address_from_being_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FAKES["ionos"]()
+    fake.add(Row("TXT", "", "odd \\300 value"))
+    fake.install(monkeypatch)
+    world.config["providers"] = {"lab": {"type": "ionos", **fake.options}}
+
+    def question(_server: str, key: Key) -> RRset:
+        there = fake.values.get((key.name, key.type), set())
+        return RRset(key, 60, frozenset(canonical(key.type, value) for value in there))
+
+    monkeypatch.setattr(world, "make", make_provider)
+    monkeypatch.setattr(world, "question", question)
+    report = world.agent().apply()
+    assert report.exit_code == OK, text.lines(report)
+    assert [line for line in text.lines(report) if line.startswith("  NOT WRITTEN at hearth.example TXT: what stands")]
+    world.ipv4 = "198.51.100.77"
+    report = world.agent().check()
+    assert (report.exit_code, fake.values["mail", "A"]) == (OK, {"198.51.100.77"})
+    assert fake.values["", "TXT"] == {"odd \\300 value"}
+    assert fake.values["", "MX"] == {"10 mail.hearth.example."}
+    # It is told as long as it lasts, and only that.
+    for _ in range(2):
+        world.clock += 300
+        assert text.lines(world.agent().check()) == []
+        problems = text.status(world.state)["problems"]
+        assert ["NOT WRITTEN at hearth.example TXT" in line for line in problems] == [True]
+    fake.rows = [row for row in fake.rows if row.type != "TXT"]
+    assert world.agent().apply().exit_code == OK
+    assert fake.values["", "TXT"] == {"v=spf1 mx -all"}
+    assert text.status(world.state)["problems"] == []
 
 
 def test_a_value_with_a_quote_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 from urllib.parse import quote, quote_plus
 
 import requests
@@ -30,10 +30,14 @@ from octodns.record import Record
 from octodns.record.rr import Rrset
 
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
+from hearthmail.ddns.merge import Merge, withhold
 from hearthmail.ddns.providers.lexicon import OUR_KEYS
 from hearthmail.ddns.providers.lexicon_repairs import REPAIRS, TRAITS, Traits
 from hearthmail.ddns.providers.limits import LONGEST_PAUSE, RETRIES, patience
 from hearthmail.ddns.records import canonical
+
+if TYPE_CHECKING:
+    from hearthmail.ddns.publish import Job
 
 TARGETS = frozenset({"CNAME", "MX", "NS", "SRV"})
 
@@ -252,19 +256,22 @@ class LexiconProvider(BaseProvider):  # type: ignore[misc]
         return True
 
     def supports(self, record: Any) -> bool:
-        """Whether it may be written.
-
-        :raises ProviderError: when what stands in its place could not be read: nothing may be put over it.
-        """
-        zone = record.zone.name.rstrip(".")
-        if (record.name, record._type) in self._unread.get(zone, ()):
-            raise ProviderError(
-                self.id,
-                zone,
-                f"what stands at {record.fqdn} {record._type} cannot be understood, so nothing is written there.",
-                "Look at it in the provider's own pages, and remove it if it is not needed.",
-            )
+        """Whether it can be written."""
         return record._type in self.holds
+
+    def fit(self, job: Job, outcome: Merge) -> None:
+        """Put nothing over what could not be read, nor a CNAME beside it."""
+        unread = self._unread[job.zone]
+        going = {key for key in job.owned if key not in outcome.owned}
+        for key in going | {change.key for change in outcome.changes}:
+            there = {kind for name, kind in unread if name == key.name}
+            if key.type in there or "CNAME" in there or (there and key.type == "CNAME"):
+                what = ", ".join(sorted(there))
+                why = AgentError(
+                    f"what stands there ({what}) cannot be understood, so nothing is put over it.",
+                    "Look at it in the provider's own pages, and remove it if it is not needed.",
+                )
+                withhold(outcome, key, why, job.owned)
 
     def _include_change(self, change: Any) -> bool:
         """Leave out what differs in nothing but the TTL."""
