@@ -105,8 +105,8 @@ class Service:
 
     def put(self, *rrsets: RRset, config: ProviderConfig | None = None, **job: Any) -> publish.Done:
         config = config or self.config()
-        owned = job.pop("owned", {})
-        one = Job(ZONE, config, rrsets, owned, frozenset(), adopt=job.pop("adopt", True), **job)
+        owned, keep = job.pop("owned", {}), frozenset(job.pop("keep", ()))
+        one = Job(ZONE, config, rrsets, owned, keep, adopt=job.pop("adopt", True), **job)
         (done,) = work([one], True, False, self.make)
         return done
 
@@ -152,9 +152,16 @@ def test_both_families_go_in_one_request(service: Service) -> None:
 
 
 def test_a_change_of_one_family_sends_the_other_along(service: Service) -> None:
-    service.put(a(), aaaa())
-    service.put(a("198.51.100.11"))
+    done = service.put(a(), aaaa())
+    assert done.merge
+    owned = done.merge.owned
+    service.put(a("198.51.100.11"), aaaa(), owned=owned)
     assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "AAAA": ["2001:db8::10"]}
+    # Nothing is known about the other one now, but that it is ours.
+    service.put(aaaa("2001:db8::11"), owned={**owned, a().key: a("198.51.100.11").values}, keep={a().key})
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "AAAA": ["2001:db8::11"]}
+    service.put(a("198.51.100.12"), owned={**owned, aaaa().key: aaaa("2001:db8::11").values}, keep={aaaa().key})
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.12"], "AAAA": ["2001:db8::11"]}
 
 
 def test_nothing_is_sent_when_all_is_right(service: Service) -> None:
@@ -193,17 +200,35 @@ def test_mx_with_a_backup(service: Service) -> None:
     assert len(service.requests) == 1
 
 
-def test_mx_of_a_name_with_a_foreign_address_keeps_that_address(service: Service) -> None:
+def test_mx_of_a_name_keeps_the_address_that_is_ours(service: Service) -> None:
     service.nic.storage.put(ZONE, {"A": ["198.51.100.65"]})
-    service.put(mx("10 mail.hearth.example.", name=""))
+    there = a("198.51.100.65", name="")
+    service.put(mx("10 mail.hearth.example.", name=""), owned={there.key: there.values}, keep={there.key})
     assert service.nic.storage.get(ZONE) == {"A": ["198.51.100.65"], "MX": ["10 mail.hearth.example."]}
 
 
-def test_mx_of_a_name_without_an_address_is_refused_before_anything_is_sent(service: Service) -> None:
-    done = service.put(mx("10 mail.hearth.example.", name=""))
-    assert isinstance(done.error, ProviderError)
-    assert "hearth.example has no address" in str(done.error)
-    assert service.requests == []
+def test_mx_of_a_name_without_an_address_is_told_and_not_sent(service: Service) -> None:
+    wanted = mx("10 mail.hearth.example.", name="")
+    done = service.put(wanted)
+    assert done.merge
+    assert "an address of ours" in str(done.merge.withheld[wanted.key])
+    assert f"leave {ZONE} out of dns_providers.dyn.hostnames" in str(done.merge.withheld[wanted.key])
+    assert (service.requests, done.error, done.merge.owned) == ([], None, {})
+    # The address of another name does not wait for it.
+    done = service.put(wanted, a())
+    assert done.merge
+    assert (done.written, list(done.merge.withheld)) == (True, [wanted.key])
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    assert service.nic.storage.get(ZONE) == {}
+
+
+def test_mx_records_that_the_protocol_cannot_express_do_not_hold_up_the_address(service: Service) -> None:
+    wanted = mx(*(f"{number}0 mx{number}.isp.example." for number in (1, 2, 3)))
+    done = service.put(a(), wanted)
+    assert done.merge
+    assert "mx1.isp.example, mx2.isp.example, mx3.isp.example" in str(done.merge.withheld[wanted.key])
+    assert done.written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
 
 
 def test_a_name_that_the_account_does_not_hold_is_named(service: Service) -> None:
@@ -395,6 +420,11 @@ class Box:
             now=lambda: self.clock,
         )
 
+    def hand_in(self, *fragment: dict[str, Any]) -> None:
+        """What a role wants published."""
+        (self.path / "records.d").mkdir(exist_ok=True)
+        (self.path / "records.d" / "role.json").write_text(json.dumps(fragment))
+
     def later(self, seconds: float) -> int:
         """Let time pass, with a check every 30 s; the requests that this led to."""
         before = len(self.service.requests)
@@ -417,6 +447,30 @@ def box(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bo
 
     monkeypatch.setattr(publish, "work_limited", here)
     return Box(service, tmp_path)
+
+
+MX_AND_SPF = [
+    {"zone": ZONE, "name": "", "type": "MX", "ttl": 3600, "values": [f"10 {MAIL}."]},
+    {"zone": ZONE, "name": "", "type": "TXT", "ttl": 3600, "values": ["v=spf1 mx -all"]},
+]
+
+
+@pytest.mark.parametrize("entry", [{"hostnames": [MAIL]}, {"hostnames": [MAIL, ZONE]}], ids=["not ours", "no address"])
+def test_an_mx_that_the_account_cannot_hold_is_told_and_the_address_is_followed(
+    box: Box, entry: dict[str, Any]
+) -> None:
+    box.entry = entry
+    box.hand_in(*MX_AND_SPF)
+    report = box.agent().apply()
+    assert report.exit_code == 0, text.lines(report)
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    assert any(f"no TXT at {ZONE}: SPF stays off" in line for line in box.status)
+    box.ipv4 = "198.51.100.11"
+    assert box.later(600) == 1
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+    assert ZONE not in box.service.nic.storage.names
+    (said,) = [line for line in box.status if f"{ZONE} MX" in line or f"MX at {ZONE}" in line]
+    assert "dns_providers.dyn.hostnames" in said
 
 
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:

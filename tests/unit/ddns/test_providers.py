@@ -326,7 +326,10 @@ def write_by_dyndns2(provider: Any) -> None:
     """One new address, where the name servers know none."""
     provider.question = lambda _server, key: RRset(key, 0, frozenset())
     new = RRset(Key(ZONE, "mail", "A"), 60, frozenset({"198.51.100.7"}))
-    provider.apply(publish.to_plan(provider, publish.read_zone(provider, ZONE), [Change(new.key, None, new)]))
+    job = publish.Job(ZONE, ProviderConfig("home", "dyndns2"), (new,), {}, frozenset(), adopt=False)
+    (done,) = publish.work([job], True, False, lambda _config: provider)
+    if done.error:
+        raise done.error
 
 
 def write_to_duckdns(provider: Any) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import requests
@@ -16,9 +16,14 @@ from octodns.record import Record
 
 from hearthmail.ddns import authoritative
 from hearthmail.ddns.errors import DnsError, ProviderError, StopError, WaitError
-from hearthmail.ddns.providers.dyndns2 import Host, Outcome, Query, Service, outcomes, queries, quoted, way_out
+from hearthmail.ddns.merge import Merge
+from hearthmail.ddns.providers.dyndns2 import Outcome, Query, Service, outcomes, queries, quoted, way_out
+from hearthmail.ddns.providers.dyndns2_fit import fit, host_of
 from hearthmail.ddns.providers.limits import patience
 from hearthmail.ddns.records import Key, RRset
+
+if TYPE_CHECKING:
+    from hearthmail.ddns.publish import Job
 
 # No service needs more of an answer; what is longer is a web page.
 LONGEST_ANSWER = 8192
@@ -72,6 +77,8 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
         self._credentials = (str(options["username"] or ""), str(options["password"]))
         self.settled: frozenset[str] = frozenset()
         self.unchanged: set[str] = set()
+        # What is ours in the zone, once it is written.
+        self._ours: Mapping[Key, frozenset[str]] = {}
         self.pause = 0.0
         self.find_servers = authoritative.find_servers
         self.question = authoritative.ask
@@ -132,6 +139,11 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
 
     # Writing --------------------------------------------------------------------------------------------------
 
+    def fit(self, job: Job, outcome: Merge) -> None:
+        """Leave out what the protocol cannot express, and keep in mind what is ours: nothing else is sent."""
+        fit(self.service, job, outcome)
+        self._ours = outcome.owned
+
     def _include_change(self, change: Any) -> bool:
         """Leave out what differs in nothing but the TTL: the protocol has none."""
         if change.existing is None or change.new is None:
@@ -152,7 +164,7 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
         self.unchanged, self.pause = set(), 0.0
         touched = sorted({change.record.name for change in plan.changes})
         try:
-            todo = queries(self.service, [self._host(plan.desired, name) for name in touched])
+            todo = queries(self.service, [host_of(zone, name, self._ours) for name in touched])
         except ValueError as error:
             raise ProviderError(
                 self.id, zone, f"{error}.", "Use a provider with an interface for whole zones, or leave it out."
@@ -167,20 +179,6 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
             )
         for query in left:
             self._send(zone, query)
-
-    def _host(self, desired: Any, name: str) -> Host:
-        records = {record._type: record for record in desired.records if record.name == name}
-        fqdn = f"{name}.{desired.name}".lstrip(".").rstrip(".")
-        addresses = {}
-        for kind in ("A", "AAAA"):
-            values = list(records[kind].values) if kind in records else []
-            if len(values) > 1:
-                raise ValueError(f"it holds one {kind} record a name, not {len(values)} ({fqdn})")
-            addresses[kind] = str(values[0]) if values else ""
-        pairs = [
-            (value.preference, str(value.exchange).rstrip(".")) for value in getattr(records.get("MX"), "values", [])
-        ]
-        return Host(fqdn, addresses["A"], addresses["AAAA"], tuple(exchange for _, exchange in sorted(pairs)))
 
     def _send(self, zone: str, query: Query) -> None:
         found = outcomes(self.service, query, *self._ask(zone, query), secrets=self._secrets)

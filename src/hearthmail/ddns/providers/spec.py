@@ -56,6 +56,8 @@ class ProviderSpec:
     :param make: makes an octoDNS provider from the entry's name and its keys; None: a person enters the records.
     :param explain: the way out for an HTTP status with which the provider refuses.
     :param holds_of: what an entry with these keys can hold, where that depends on them; otherwise it is `holds`.
+    :param lacks: why an entry of that name, with these keys, cannot hold a type that it holds elsewhere at this full
+        name; empty: it can. Without it the name makes no difference.
     :param check: raises ConfigError where an entry's name and keys are not right together; the preflight asks it too.
     :param further: a regular expression for keys which an entry may have besides `options`; each is a secret.
     :param keeps_ttl: whether it keeps the TTL that it is given. Where it does not, a TTL is never a difference.
@@ -82,6 +84,7 @@ class ProviderSpec:
     holds_of: Callable[[Mapping[str, Any]], frozenset[str]] | None = None
     keeps_ttl: bool = True
     further: str = ""
+    lacks: Callable[[str, Mapping[str, Any], str], str] | None = None
     check: Callable[[str, Mapping[str, Any]], object] | None = None
 
     def held(self, options: Mapping[str, Any]) -> frozenset[str]:
