@@ -247,6 +247,68 @@ def test_no_answer_of_the_name_servers_sends_nothing(service: Service, monkeypat
     assert service.requests == []
 
 
+APART = ["ovh", "he", "domaindiscount24"]
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_an_address_that_cannot_be_taken_back_is_told_and_nothing_is_sent(service: Service, kind: str) -> None:
+    assert sorted(name for name, one in SERVICES.items() if one.apart) == sorted(APART)
+    service.entry = {"service": kind}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]})
+    owned = {a().key: a().values, aaaa().key: aaaa().values}
+    done = service.put(a(), owned=owned)
+    assert done.merge
+    said = str(done.merge.withheld[aaaa().key])
+    assert f"{SERVICES[kind].title} cannot take it back" in said
+    assert "Delete it in the service's own pages" in said
+    assert (service.requests, done.written, done.error, done.merge.owned) == ([], False, None, owned)
+    # The address that moves meanwhile is sent, alone.
+    service.answers({"body": "code = 200\n" if SERVICES[kind].secret else "good 198.51.100.11"})
+    done = service.put(a("198.51.100.11"), owned=owned)
+    assert done.merge
+    assert (done.written, list(done.merge.withheld)) == (True, [aaaa().key])
+    (request,) = service.requests
+    assert request["query"][SERVICES[kind].ipv4] == ["198.51.100.11"]
+    # Somebody has deleted it.
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
+    done = service.put(a("198.51.100.11"), owned=done.merge.owned)
+    assert done.merge
+    assert (done.merge.withheld, list(done.merge.owned), len(service.requests)) == ({}, [a().key], 1)
+
+
+@pytest.mark.parametrize("gone", ["address", "MX"])
+def test_what_no_request_can_take_back_is_told(service: Service, gone: str) -> None:
+    there = mx("10 mail.hearth.example.")
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "MX": sorted(there.values)})
+    owned = {a().key: a().values, there.key: there.values}
+    wanted = (there,) if gone == "address" else (a(),)
+    done = service.put(*wanted, owned=owned, keep={there.key})
+    if gone == "MX":
+        done = service.put(*wanted, owned=owned)
+    assert done.merge
+    assert list(done.merge.withheld) == [a().key if gone == "address" else there.key]
+    assert (service.requests, done.error, done.merge.owned) == ([], None, owned)
+
+
+def test_the_last_addresses_of_a_name_are_told_and_another_name_is_written(service: Service) -> None:
+    """The box was given another name."""
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]})
+    owned = {a().key: a().values, aaaa().key: aaaa().values}
+    done = service.put(a(name="host1"), owned=owned)
+    assert done.merge
+    assert (done.written, sorted(done.merge.withheld)) == (True, sorted(owned))
+    assert [request["query"]["hostname"] for request in service.requests] == [[f"host1.{ZONE}"]]
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]}
+
+
+def test_an_ipv6_address_that_is_gone_is_taken_back_where_both_go_together(service: Service) -> None:
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]})
+    done = service.put(a(), owned={a().key: a().values, aaaa().key: aaaa().values})
+    assert done.merge
+    assert (done.written, done.merge.withheld) == (True, {})
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+
+
 # Answers --------------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +457,7 @@ class Box:
     path: Path
     clock: float = 1_000_000.0
     ipv4: str = "198.51.100.10"
+    ipv6: str | None = None
     entry: dict[str, Any] = field(default_factory=dict)
 
     def agent(self) -> Agent:
@@ -413,7 +476,7 @@ class Box:
             config,
             self.path / "records.d",
             self.path / "ddns.json",
-            look=lambda *_args: Found(self.ipv4, "router", "", None, "", Ipv6Proof(), 0.0),
+            look=lambda *_args: Found(self.ipv4, "router", "", self.ipv6, "", Ipv6Proof(), 0.0),
             make=self.service.make,
             find_servers=lambda _zone, _configured: ["192.0.2.53"],
             question=self.service.question,
@@ -471,6 +534,27 @@ def test_an_mx_that_the_account_cannot_hold_is_told_and_the_address_is_followed(
     assert ZONE not in box.service.nic.storage.names
     (said,) = [line for line in box.status if f"{ZONE} MX" in line or f"MX at {ZONE}" in line]
     assert "dns_providers.dyn.hostnames" in said
+
+
+def test_an_ipv6_address_that_stays_at_the_service_is_told_until_it_is_deleted(box: Box) -> None:
+    box.service.entry, box.ipv6 = {"service": "he"}, "2001:db8::10"
+    # The lab's server is stricter: it wipes the family that is missing.
+    box.service.answers(*({"body": f"good {one}"} for one in ("198.51.100.10", box.ipv6)))
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": [box.ipv6]})
+    assert box.agent().apply(adopt=[]).exit_code == 0
+    before, box.ipv6 = len(box.service.requests), None
+    report = box.agent().check()
+    (line,) = [line for line in text.lines(report) if "AAAA" in line]
+    assert line.startswith(f"  NOT WRITTEN at {MAIL} AAAA: Hurricane Electric cannot take it back")
+    assert box.later(600) == 0
+    assert text.lines(box.agent().check()) == []
+    assert [line for line in box.status if "NOT WRITTEN" in line]
+    # The quick looks do not ask for it all the time.
+    assert box.agent().check(full=False).zones == []
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.10"]})
+    assert box.later(600) == 0
+    assert not [line for line in box.status if "NOT WRITTEN" in line]
+    assert len(box.service.requests) == before
 
 
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:

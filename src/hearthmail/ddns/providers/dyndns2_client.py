@@ -18,7 +18,7 @@ from hearthmail.ddns import authoritative
 from hearthmail.ddns.errors import DnsError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Merge
 from hearthmail.ddns.providers.dyndns2 import Outcome, Query, Service, outcomes, queries, quoted, way_out
-from hearthmail.ddns.providers.dyndns2_fit import fit, host_of
+from hearthmail.ddns.providers.dyndns2_fit import fit, hosts
 from hearthmail.ddns.providers.limits import patience
 from hearthmail.ddns.records import Key, RRset
 
@@ -162,9 +162,9 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
         """
         zone = plan.desired.name.rstrip(".")
         self.unchanged, self.pause = set(), 0.0
-        touched = sorted({change.record.name for change in plan.changes})
+        changed = {Key(zone, change.record.name, change.record._type) for change in plan.changes}
         try:
-            todo = queries(self.service, [host_of(zone, name, self._ours) for name in touched])
+            todo = queries(self.service, hosts(self.service, changed, self._ours))
         except ValueError as error:
             raise ProviderError(
                 self.id, zone, f"{error}.", "Use a provider with an interface for whole zones, or leave it out."

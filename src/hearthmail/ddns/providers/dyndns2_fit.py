@@ -5,7 +5,7 @@ A request says all that a name holds: it cannot change one record and leave the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hearthmail.ddns.errors import AgentError
@@ -52,8 +52,40 @@ def mx_lack(service: Service, host: Host, entry: str) -> AgentError | None:
     return None
 
 
+def stays(service: Service, host: Host, rdtype: str) -> bool:
+    """Whether a record stands on although it is taken out of what a name should hold: no request says "none".
+
+    :param host: what the name should hold after it.
+    """
+    return rdtype == "MX" or service.apart or not (host.ipv4 or host.ipv6)
+
+
+def kept(service: Service) -> AgentError:
+    """What to say about such a record."""
+    return AgentError(
+        f"{service.title} cannot take it back by this protocol, so it stands there still.",
+        "Delete it in the service's own pages.",
+    )
+
+
+def hosts(service: Service, changed: Iterable[Key], ours: Mapping[Key, frozenset[str]]) -> list[Host]:
+    """What the names in which something changes should hold.
+
+    :param ours: all that is ours in the zone, once it is written.
+    """
+    changed = sorted(changed)
+    if service.apart:
+        # The other family is in no need of a request, which would be one that changes nothing.
+        ours = {key: values for key, values in ours.items() if key in changed}
+    names = dict.fromkeys((key.zone, key.name) for key in changed)
+    return [host_of(zone, name, ours) for zone, name in names]
+
+
 def fit(service: Service, job: Job, outcome: Merge) -> None:
     """Take out of an outcome what the protocol cannot express."""
+    gone = [change.key for change in outcome.changes if change.after is None]
+    for key in [key for key in gone if stays(service, host_of(key.zone, key.name, outcome.owned), key.type)]:
+        withhold(outcome, key, kept(service), job.owned)
     entry = f"dns_providers.{job.provider.name}"
     for key in [change.key for change in outcome.changes if change.key.type == "MX"]:
         lack = mx_lack(service, host_of(key.zone, key.name, outcome.owned), entry)
