@@ -163,6 +163,21 @@ def test_duck_dns_sets_one_address_without_the_other(monkeypatch: pytest.MonkeyP
     assert SECRET not in str(run("duckdns", fake.options, both("198.51.100.12"), done.merge.owned).error)
 
 
+def test_duck_dns_cannot_take_one_address_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FAKES["duckdns"]()
+    zone = "hearth.duckdns.org"
+    fake.add(Row("A", "", "198.51.100.10"))
+    fake.add(Row("AAAA", "", "2001:db8::10"))
+    fake.install(monkeypatch)
+    ipv4 = RRset(Key(zone, "", "A"), 60, frozenset({"198.51.100.11"}))
+    ipv6 = RRset(Key(zone, "", "AAAA"), 60, frozenset({"2001:db8::10"}))
+    done = run("duckdns", fake.options, [ipv4], {ipv4.key: frozenset({"198.51.100.10"}), ipv6.key: ipv6.values})
+    assert done.merge
+    assert (done.error, done.written, done.merge.owned) == (None, True, {one.key: one.values for one in (ipv4, ipv6)})
+    assert "both addresses together" in str(done.merge.withheld[ipv6.key])
+    assert fake.values == {("", "A"): {"198.51.100.11"}, ("", "AAAA"): {"2001:db8::10"}}
+
+
 def test_what_a_module_loses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that replaces the place: the worst of habits."""
     fake = FAKES["ionos"]()

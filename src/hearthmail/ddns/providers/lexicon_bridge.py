@@ -260,7 +260,13 @@ class LexiconProvider(BaseProvider):  # type: ignore[misc]
         return record._type in self.holds
 
     def fit(self, job: Job, outcome: Merge) -> None:
-        """Put nothing over what could not be read, nor a CNAME beside it."""
+        """Put nothing over what could not be read, nor a CNAME beside it; try to remove nothing that must stay."""
+        for key in [change.key for change in outcome.changes if change.after is None and not self.traits.takes_back]:
+            why = AgentError(
+                "it can take back both addresses together only, so this one stands there still.",
+                "Remove it on the provider's page.",
+            )
+            withhold(outcome, key, why, job.owned)
         unread = self._unread[job.zone]
         going = {key for key in job.owned if key not in outcome.owned}
         for key in going | {change.key for change in outcome.changes}:

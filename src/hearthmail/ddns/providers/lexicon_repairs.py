@@ -34,6 +34,7 @@ class Traits:
     :param priority_apart: whether the preference of an MX record is given beside its content.
     :param chunks: whether a long TXT value is given in strings of 255 characters.
     :param delete_by_id: whether a record is deleted by its identifier; otherwise by type, name and content.
+    :param takes_back: whether a record can be removed while another one of its name stays.
     :param min_ttl: seconds.
     :param default_ttl: seconds, where it does not tell one.
     """
@@ -43,6 +44,7 @@ class Traits:
     priority_apart: bool = False
     chunks: bool = False
     delete_by_id: bool = False
+    takes_back: bool = True
     min_ttl: int = 0
     default_ttl: int = 3600
 
@@ -55,7 +57,7 @@ TRAITS: dict[str, Traits] = {
     "netcup": Traits(apex="@", priority_apart=True, delete_by_id=True),
     "godaddy": Traits(dot=False, min_ttl=600),
     "ionos": Traits(dot=False, delete_by_id=True, min_ttl=60),
-    "duckdns": Traits(),
+    "duckdns": Traits(takes_back=False),
     "powerdns": Traits(chunks=True),
 }
 
