@@ -394,6 +394,7 @@ class Agent:
                     adopt=adopt is not None and (not adopt or zone in adopt),
                     pending=remembered.pending_in(zone),
                     unchanged=stops.settled(remembered, provider, self.now()),
+                    in_person=in_person,
                 )
             )
         tried: set[str] = set()
@@ -414,6 +415,7 @@ class Agent:
                 done.written,
                 error=done.error,
                 withheld=outcome.withheld,
+                reads=SPECS[provider.type].reads,
             )
             report.zones.append(zone_report)
             if done.merge:

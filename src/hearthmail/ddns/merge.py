@@ -145,11 +145,27 @@ def withhold(outcome: Merge, key: Key, why: AgentError, owned: Mapping[Key, froz
 
     :param owned: what was ours before, and stays so.
     """
+    _leave(outcome, key, owned)
+    outcome.withheld[key] = why
+
+
+def object_to(outcome: Merge, key: Key, there: Iterable[RRset], why: str, owned: Mapping[Key, frozenset[str]]) -> None:
+    """Make a conflict of a change: at this provider it would take away what others have there.
+
+    :param there: what it would take away.
+    :param owned: as for `withhold`.
+    """
+    wanted = [line for change in outcome.changes if change.key == key and change.after for line in change.after.lines()]
+    _leave(outcome, key, owned)
+    lines = tuple(line for rrset in there for line in rrset.lines())
+    outcome.conflicts.append(Conflict(key, lines, tuple(wanted), why))
+
+
+def _leave(outcome: Merge, key: Key, owned: Mapping[Key, frozenset[str]]) -> None:
     outcome.changes = [change for change in outcome.changes if change.key != key]
     outcome.owned.pop(key, None)
     if owned.get(key):
         outcome.owned[key] = owned[key]
-    outcome.withheld[key] = why
 
 
 def _remove(result: Merge, there: RRset | None, ours: frozenset[str]) -> None:

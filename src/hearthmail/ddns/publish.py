@@ -23,7 +23,7 @@ from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, arrived, merge
 from hearthmail.ddns.providers import SPECS
-from hearthmail.ddns.records import Key, RRset, canonical, rdata_text
+from hearthmail.ddns.records import ADDRESS_TTL, Key, RRset, canonical, rdata_text
 
 # Seconds for all reading and writing of one run. Some providers' packages have no time-out of their own.
 HARD_LIMIT = 60
@@ -35,6 +35,7 @@ class Job:
 
     :param pending: values which an earlier run was about to write when it ended.
     :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
+    :param in_person: somebody runs `plan`, `apply` or `adopt` and looks at what is told.
     """
 
     zone: str
@@ -45,6 +46,7 @@ class Job:
     adopt: bool
     pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
     unchanged: frozenset[str] = frozenset()
+    in_person: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,35 @@ def snapshot(zone: Any) -> dict[Key, RRset]:
     return found
 
 
+def as_remembered(provider: Any, existing: Any, job: Job) -> Any:
+    """A zone that only the name servers could tell, as far as that is believed.
+
+    What is ours in it and stays asked for is taken from memory: whoever can forge an answer, and every server that
+    lags, could otherwise make us write. A person who is there to read what is told looks at all of it.
+
+    :param existing: the octoDNS zone as it was read.
+    """
+    if SPECS[job.provider.type].reads or job.in_person:
+        return existing
+    asked_for = job.keep | {rrset.key for rrset in job.desired}
+    known = existing.copy()
+    for key in asked_for & job.owned.keys():
+        there = existing.get_type(key.name, key.type)
+        ttl = there.ttl if there else ADDRESS_TTL
+        known.add_record(_record(provider, existing, RRset(key, ttl, job.owned[key])), replace=True, lenient=True)
+    return known
+
+
+def _record(provider: Any, zone: Any, rrset: RRset) -> Any:
+    """An octoDNS record from our form."""
+    from octodns.record import Record
+    from octodns.record.rr import Rrset
+
+    texts = [rdata_text(rrset.key.type, value) for value in sorted(rrset.values)]
+    made = Rrset(f"{rrset.key.fqdn}.", rrset.key.type, rrset.ttl, texts)
+    return Record.from_rrset(zone, made, lenient=True, source=provider)
+
+
 def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     """Turn changes into an octoDNS plan, which holds nothing but them.
 
@@ -157,7 +188,6 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     from octodns.provider import SupportsException
     from octodns.provider.plan import Plan
     from octodns.record import Record
-    from octodns.record.rr import Rrset
 
     desired = existing.copy()
     places = {}
@@ -170,15 +200,10 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
             continue
         kept = {_text(there, value): value for value in _values(there)} if there else {}
         staying = [kept[value] for value in sorted(change.after.values) if value in kept]
-        new = sorted(change.after.values - set(kept))
+        new = change.after.values - set(kept)
         values = [getattr(value, "data", value) for value in staying]
         if new:
-            made = Record.from_rrset(
-                existing,
-                Rrset(f"{key.fqdn}.", key.type, change.after.ttl, [rdata_text(key.type, value) for value in new]),
-                lenient=True,
-                source=provider,
-            )
+            made = _record(provider, existing, RRset(key, change.after.ttl, new))
             values += [getattr(value, "data", value) for value in _values(made)]
         data: dict[str, Any] = {"type": key.type, "ttl": change.after.ttl, "values": values}
         if key.type == "CNAME":
@@ -239,7 +264,7 @@ def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_
     """
     try:
         provider = make(job.provider)
-        existing = read_zone(provider, job.zone)
+        existing = as_remembered(provider, read_zone(provider, job.zone), job)
         there = snapshot(existing)
         if not SPECS[job.provider.type].keeps_ttl:
             there |= {one.key: replace(there[one.key], ttl=one.ttl) for one in job.desired if one.key in there}

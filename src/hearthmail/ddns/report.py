@@ -28,6 +28,7 @@ class ZoneReport:
     :param still_wrong: what the authoritative servers answered otherwise until the time was up.
     :param lagging: what they answer otherwise although the provider holds it right.
     :param withheld: what the provider cannot write as things stand, by its place.
+    :param reads: whether the provider could be asked what it holds: see `hearthmail.ddns.providers.spec`.
     :param held_until: when a write that the limits hold back is allowed, in seconds of the Unix clock.
     """
 
@@ -43,6 +44,7 @@ class ZoneReport:
     seconds: float = 0
     lagging: list[str] = field(default_factory=list)
     withheld: Mapping[Key, AgentError] = field(default_factory=dict)
+    reads: bool = True
     held_until: float | None = None
 
     @property

@@ -55,7 +55,9 @@ def zone_lines(zone: ZoneReport, planned_only: bool) -> list[str]:
     if zone.written and not zone.still_wrong:
         lines.append(f"  the authoritative servers answer right after {zone.seconds:.1f} s")
     lines += [f"  after {zone.seconds:.0f} s still: {wrong}" for wrong in zone.still_wrong]
-    lines += [f"  the provider holds it right, but {wrong}" for wrong in zone.lagging]
+    right = "the provider holds it right" if zone.reads else "what was sent last is right"
+    again = "" if zone.reads else "; if that is no delay, `hearth-ddns apply` sends it again"
+    lines += [f"  {right}, but {wrong}{again}" for wrong in zone.lagging]
     return [f"{zone.zone} at {zone.provider}:", *lines] if lines else []
 
 

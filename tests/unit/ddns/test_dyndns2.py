@@ -72,6 +72,7 @@ class Service:
     url: str
     control: str
     entry: dict[str, Any] = field(default_factory=dict)
+    servers: tuple[str, ...] = ("192.0.2.53",)
 
     def config(self, **changes: Any) -> ProviderConfig:
         options = {
@@ -99,7 +100,7 @@ class Service:
     def make(self, config: ProviderConfig) -> Dyndns2Provider:
         provider = publish.make_provider(config)
         assert isinstance(provider, Dyndns2Provider)
-        provider.find_servers = lambda _zone, _configured: ["192.0.2.53"]
+        provider.find_servers = lambda _zone, _configured: list(self.servers)
         provider.question = self.question
         return provider
 
@@ -200,11 +201,28 @@ def test_mx_with_a_backup(service: Service) -> None:
     assert len(service.requests) == 1
 
 
+def test_a_backup_that_goes(service: Service) -> None:
+    done = service.put(a(), mx("10 mail.hearth.example.", "20 backup.isp.example."))
+    assert done.merge
+    done = service.put(a(), mx("10 mail.hearth.example."), owned=done.merge.owned)
+    assert (done.written, done.error) == (True, None)
+    assert service.nic.storage.get(MAIL)["MX"] == ["10 mail.hearth.example."]
+
+
 def test_mx_of_a_name_keeps_the_address_that_is_ours(service: Service) -> None:
     service.nic.storage.put(ZONE, {"A": ["198.51.100.65"]})
     there = a("198.51.100.65", name="")
     service.put(mx("10 mail.hearth.example.", name=""), owned={there.key: there.values}, keep={there.key})
     assert service.nic.storage.get(ZONE) == {"A": ["198.51.100.65"], "MX": ["10 mail.hearth.example."]}
+
+
+def test_mx_of_a_name_with_a_foreign_address_is_told_and_not_sent(service: Service) -> None:
+    """What only the name servers say is not sent; and without an address the service would take that of the asker."""
+    service.nic.storage.put(ZONE, {"A": ["198.51.100.65"]})
+    wanted = mx("10 mail.hearth.example.", name="")
+    done = service.put(wanted)
+    assert done.merge
+    assert (list(done.merge.withheld), service.requests) == ([wanted.key], [])
 
 
 def test_mx_of_a_name_without_an_address_is_told_and_not_sent(service: Service) -> None:
@@ -247,13 +265,127 @@ def test_no_answer_of_the_name_servers_sends_nothing(service: Service, monkeypat
     assert service.requests == []
 
 
-APART = ["ovh", "he", "domaindiscount24"]
+# What somebody may forge who answers in the place of the name servers.
+FORGED = {
+    "A": a("203.0.113.66"),
+    "AAAA": aaaa("2001:db8:bad::1"),
+    "MX": mx("10 mx.evil.example."),
+    "more MX": mx("5 mx.evil.example.", f"10 {MAIL}.", "20 mx.evil.example."),
+}
 
 
-@pytest.mark.parametrize("kind", APART)
+def sent_values(service: Service) -> str:
+    return " ".join(value for request in service.requests for values in request["query"].values() for value in values)
+
+
+@pytest.mark.parametrize("in_person", [False, True], ids=["service", "apply"])
+@pytest.mark.parametrize("moved", [False, True], ids=["stays", "moves"])
+@pytest.mark.parametrize("kinds", [["A"], ["AAAA"], ["MX"], ["more MX"], ["A", "AAAA", "MX"]], ids=" ".join)
+@pytest.mark.parametrize("known", [True, False], ids=["ours", "new"])
+def test_what_is_forged_in_the_dns_is_never_sent(
+    service: Service, monkeypatch: pytest.MonkeyPatch, kinds: list[str], moved: bool, in_person: bool, known: bool
+) -> None:
+    exchange = mx(f"10 {MAIL}.")
+    owned = {}
+    if known:
+        done = service.put(a(), exchange)
+        assert done.merge
+        owned = done.merge.owned
+    service.nic.requests.clear()
+    forged = {FORGED[kind].key: FORGED[kind] for kind in kinds}
+    honest = service.question
+    monkeypatch.setattr(service, "question", lambda server, key: forged.get(key) or honest(server, key))
+    wanted = a("198.51.100.11" if moved else "198.51.100.10")
+    done = service.put(wanted, exchange, owned=owned, adopt=False, in_person=in_person)
+    for lie in ("203.0.113.66", "2001:db8:bad::1", "mx.evil.example"):
+        assert lie not in sent_values(service)
+    if known and not in_person and not moved:
+        # Nor does it make us write.
+        assert (service.requests, done.error) == ([], None)
+    if known and not in_person and moved and "AAAA" not in kinds:
+        # Nor does it keep us from it, where nothing of others is at stake.
+        assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "MX": sorted(exchange.values)}
+    # Who takes over what others have there does not spread it either.
+    service.put(wanted, exchange, owned=owned, adopt=True, in_person=True)
+    assert service.nic.storage.get(MAIL) == {"A": sorted(wanted.values), "MX": sorted(exchange.values)}
+    for lie in ("203.0.113.66", "2001:db8:bad::1", "mx.evil.example"):
+        assert lie not in sent_values(service)
+
+
+@pytest.mark.parametrize("lags", ["192.0.2.1", "192.0.2.99"], ids=["first server", "last server"])
+def test_a_foreign_address_that_an_update_would_wipe_stops_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch, lags: str
+) -> None:
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    service.servers = ("192.0.2.53", lags)
+    honest = service.question
+
+    def question(server: str, key: Key) -> RRset | None:
+        old = server == lags and key.type == "AAAA"
+        return RRset(key, 60, frozenset()) if old else honest(server, key)
+
+    monkeypatch.setattr(service, "question", question)
+    for in_person in (False, True):
+        done = service.put(a("198.51.100.11"), owned={a().key: a().values}, adopt=False, in_person=in_person)
+        assert done.merge
+        (conflict,) = done.merge.conflicts
+        assert (conflict.key, conflict.adoptable) == (a().key, True)
+        assert conflict.there == (f"{MAIL}. 60 IN AAAA 2001:db8::66",)
+        assert "would take it away" in conflict.why
+        assert (service.requests, done.merge.owned) == ([], {a().key: a().values})
+    done = service.put(a("198.51.100.11"), owned={a().key: a().values}, adopt=True, in_person=True)
+    assert done.written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+
+
+def test_a_foreign_address_of_the_other_family_does_not_matter_where_each_goes_alone(service: Service) -> None:
+    service.entry = {"service": "he"}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    done = service.put(a("198.51.100.11"), owned={a().key: a().values}, adopt=False)
+    assert done.written
+    assert sent_values(service) == f"{MAIL} 198.51.100.11"
+
+
+def test_a_second_mx_of_others_stays_when_the_address_moves(service: Service) -> None:
+    exchange = mx(f"10 {MAIL}.")
+    there = [*exchange.values, "20 mx.isp.example."]
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "MX": there})
+    owned = {a().key: a().values, exchange.key: exchange.values}
+    assert service.put(a("198.51.100.11"), exchange, owned=owned, adopt=False).written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "MX": there}
+    # Another MX of ours cannot go beside it.
+    new = mx("10 mx.hearth.example.")
+    done = service.put(a("198.51.100.11"), new, owned={**owned, a().key: a("198.51.100.11").values}, adopt=False)
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "MX": there}
+    assert done.merge
+    assert [conflict.key for conflict in done.merge.conflicts] == [new.key]
+
+
+def test_a_server_that_lags_does_not_keep_the_next_address_from_being_sent(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = service.put(a())
+    assert done.merge
+    owned = done.merge.owned
+
+    def question(_server: str, key: Key) -> RRset:
+        return RRset(key, 60, a("198.51.100.9").values if key.type == "A" else frozenset())
+
+    monkeypatch.setattr(service, "question", question)
+    assert service.put(a("198.51.100.11"), owned=owned, adopt=False).written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+
+
+# Where each address goes in a request of its own, and where leaving one out of a request says nothing about it.
+APART, NOT_TAKEN_BACK = ["domaindiscount24", "he", "ovh"], ["dynu", "inwx", "noip"]
+
+
+@pytest.mark.parametrize("kind", APART + NOT_TAKEN_BACK)
 def test_an_address_that_cannot_be_taken_back_is_told_and_nothing_is_sent(service: Service, kind: str) -> None:
-    assert sorted(name for name, one in SERVICES.items() if one.apart) == sorted(APART)
-    service.entry = {"service": kind}
+    assert sorted(name for name, one in SERVICES.items() if one.apart) == APART
+    keeps = [name for name, one in SERVICES.items() if one.ipv6 and not one.apart and not one.takes_back]
+    assert sorted(keeps) == NOT_TAKEN_BACK
+    service.entry = {"service": kind, "hostnames": [MAIL]}
     service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]})
     owned = {a().key: a().values, aaaa().key: aaaa().values}
     done = service.put(a(), owned=owned)
@@ -269,6 +401,7 @@ def test_an_address_that_cannot_be_taken_back_is_told_and_nothing_is_sent(servic
     assert (done.written, list(done.merge.withheld)) == (True, [aaaa().key])
     (request,) = service.requests
     assert request["query"][SERVICES[kind].ipv4] == ["198.51.100.11"]
+    assert "2001:db8::10" not in sent_values(service)
     # Somebody has deleted it.
     service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
     done = service.put(a("198.51.100.11"), owned=done.merge.owned)
@@ -598,11 +731,18 @@ def test_repeated_no_change_leads_to_no_requests(box: Box, monkeypatch: pytest.M
     box.agent().apply()
     assert [request["answer"] for request in box.service.requests] == ["nochg 198.51.100.10\n"]
     assert box.later(6 * 3600) == 0
-    # Once they were seen right, a change by hand is healed again.
+    # Once they were seen right, a change by hand is told; who can forge an answer must not make us write. A person's
+    # `apply` puts it right.
     monkeypatch.setattr(box.service, "question", real)
     assert box.later(600) == 0
     box.service.nic.storage.put(MAIL, {"A": ["203.0.113.9"]})
-    assert box.later(600) == 1
+    assert box.later(600) == 0
+    (said,) = [line for line in box.status if "203.0.113.9" in line]
+    assert said.startswith("!   what was sent last is right, but 192.0.2.53 answers")
+    assert "`hearth-ddns apply` sends it again" in said
+    before = len(box.service.requests)
+    assert box.agent().apply().exit_code == 0
+    assert len(box.service.requests) == before + 1
     assert box.service.nic.storage.get(MAIL)["A"] == ["198.51.100.10"]
 
 

@@ -80,11 +80,11 @@ def far_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return request.param, fake
 
 
-def run(kind: str, options: dict[str, Any], wanted: list[RRset], owned: Any = None) -> publish.Done:
+def run(kind: str, options: dict[str, Any], wanted: list[RRset], owned: Any = None, **job: Any) -> publish.Done:
     config = ProviderConfig("x", kind, options)
     held = SPECS[kind].held(options)
     ours = tuple(one for one in wanted if one.key.type in held)
-    (done,) = work([Job(ours[0].key.zone, config, ours, owned or {}, frozenset(), adopt=False)], True, False)
+    (done,) = work([Job(ours[0].key.zone, config, ours, owned or {}, frozenset(), adopt=False, **job)], True, False)
     return done
 
 
@@ -161,6 +161,18 @@ def test_duck_dns_sets_one_address_without_the_other(monkeypatch: pytest.MonkeyP
     assert "not mail in it" in str(run("duckdns", fake.options, [lower]).error)
     fake.refuse = 500
     assert SECRET not in str(run("duckdns", fake.options, both("198.51.100.12"), done.merge.owned).error)
+
+
+def test_duck_dns_is_not_written_to_because_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read by DNS, so what is ours is known from memory; a person's `apply` looks at what stands there."""
+    fake = FAKES["duckdns"]()
+    fake.add(Row("A", "", "203.0.113.66"))
+    fake.install(monkeypatch)
+    ipv4 = RRset(Key("hearth.duckdns.org", "", "A"), 60, frozenset({"198.51.100.10"}))
+    done = run("duckdns", fake.options, [ipv4], {ipv4.key: ipv4.values})
+    assert (done.error, done.merge and done.merge.changes, fake.writes) == (None, [], 0)
+    done = run("duckdns", fake.options, [ipv4], {ipv4.key: ipv4.values}, in_person=True)
+    assert (done.error, done.written, fake.values) == (None, True, {("", "A"): {"198.51.100.10"}})
 
 
 def test_duck_dns_cannot_take_one_address_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,13 @@ class Service:
     pause: int = 0
     login: Literal["account", "host"] = "account"
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether a request without an address of a family takes away the one that stands. Where each family has a
+        parameter of its own, no service's page says so.
+        """
+        return not self.apart and (self.ipv4 == self.ipv6 or self.clear_ipv6)
+
 
 # What is not written on the page of a service is not used. The empty name is any service with a `url` of its own.
 SERVICES: dict[str, Service] = {
@@ -512,4 +519,5 @@ SPEC = ProviderSpec(
     "who repeats an update that changes nothing, so none is sent. deSEC takes 1 update a minute for a domain; "
     "domaindiscount24 takes the next one after 30 minutes.",
     keeps_ttl=False,
+    reads=False,
 )

@@ -6,12 +6,13 @@ A request says all that a name holds: it cannot change one record and leave the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hearthmail.ddns.errors import AgentError
-from hearthmail.ddns.merge import Merge, withhold
+from hearthmail.ddns.merge import Change, Merge, object_to, withhold
 from hearthmail.ddns.providers.dyndns2 import Host, Service, mx_parameters
-from hearthmail.ddns.records import Key
+from hearthmail.ddns.records import Key, RRset
 
 if TYPE_CHECKING:
     from hearthmail.ddns.publish import Job
@@ -57,7 +58,7 @@ def stays(service: Service, host: Host, rdtype: str) -> bool:
 
     :param host: what the name should hold after it.
     """
-    return rdtype == "MX" or service.apart or not (host.ipv4 or host.ipv6)
+    return rdtype == "MX" or not service.takes_back or not (host.ipv4 or host.ipv6)
 
 
 def kept(service: Service) -> AgentError:
@@ -81,13 +82,82 @@ def hosts(service: Service, changed: Iterable[Key], ours: Mapping[Key, frozenset
     return [host_of(zone, name, ours) for zone, name in names]
 
 
-def fit(service: Service, job: Job, outcome: Merge) -> None:
-    """Take out of an outcome what the protocol cannot express."""
+def foreign(key: Key, seen: Mapping[Key, RRset], *ours: Mapping[Key, frozenset[str]]) -> frozenset[str]:
+    """The values which the name servers answer and which are none of ours."""
+    there = seen[key].values if key in seen else frozenset()
+    return there.difference(*(one.get(key, frozenset()) for one in ours))
+
+
+def left(outcome: Merge) -> dict[Key, frozenset[str]]:
+    """What is ours, but for what only stands there still because it cannot be taken back."""
+    return {key: values for key, values in outcome.owned.items() if key not in outcome.withheld}
+
+
+def fit(service: Service, job: Job, outcome: Merge, seen: Mapping[Key, RRset]) -> None:
+    """Take out of an outcome what the protocol cannot express, and what would take away what others have.
+
+    :param seen: what the name servers answer. It may be forged: it can stop a request, and never gets into one.
+    """
     gone = [change.key for change in outcome.changes if change.after is None]
     for key in [key for key in gone if stays(service, host_of(key.zone, key.name, outcome.owned), key.type)]:
         withhold(outcome, key, kept(service), job.owned)
     entry = f"dns_providers.{job.provider.name}"
     for key in [change.key for change in outcome.changes if change.key.type == "MX"]:
-        lack = mx_lack(service, host_of(key.zone, key.name, outcome.owned), entry)
+        lack = mx_lack(service, host_of(key.zone, key.name, left(outcome)), entry)
         if lack:
             withhold(outcome, key, lack, job.owned)
+    if not job.adopt:
+        spare_others(service, job, outcome, seen)
+    outcome.changes = [_alone(change, outcome) for change in outcome.changes]
+
+
+def spare_others(service: Service, job: Job, outcome: Merge, seen: Mapping[Key, RRset]) -> None:
+    """Make a conflict of each change that would take away what others have."""
+    why = f"{service.title} is told all that the name holds at once, so an update would take it away"
+    beside = {change.key: _beside(job, outcome, seen, change) for change in outcome.changes}
+    for change in list(outcome.changes):
+        key = change.key
+        # The addresses go with every request for the name.
+        addresses = [key._replace(type=rdtype) for rdtype in ("A", "AAAA")]
+        there = {one: beside[one] for one in (*addresses, key) if beside.get(one)}
+        if not service.apart:
+            # A place of ours is ours, whatever stands in it now.
+            others = {one: foreign(one, seen, outcome.owned) for one in addresses if not job.owned.get(one)}
+            there |= {one: values for one, values in others.items() if values}
+        if there:
+            object_to(outcome, key, [RRset(one, seen[one].ttl, there[one]) for one in there], why, job.owned)
+
+
+def _beside(job: Job, outcome: Merge, seen: Mapping[Key, RRset], change: Change) -> frozenset[str]:
+    """What others have in the very place of a change, beside ours: a request holds ours alone."""
+    if change.after is None:
+        return frozenset()
+    values = change.after.values - outcome.owned.get(change.key, frozenset())
+    if change.key.type == "MX" and not job.in_person:
+        # The merge has gone by memory, and did not see them.
+        values |= foreign(change.key, seen, job.owned, outcome.owned)
+    return values
+
+
+def _alone(change: Change, outcome: Merge) -> Change:
+    """A change without what others have in the place: a person has said that it may go."""
+    if change.after is None or change.after.values <= outcome.owned[change.key]:
+        return change
+    outcome.notes = [note for note in outcome.notes if not note.startswith(f"{change.key}: ")]
+    return replace(change, after=replace(change.after, values=outcome.owned[change.key]))
+
+
+def sendable(service: Service, outcome: Merge, seen: Mapping[Key, RRset]) -> dict[Key, frozenset[str]]:
+    """What is ours and can be sent with any change of its name.
+
+    An MX that stays as it is goes along; but not where others have one beside it, because a request without `mx` lets
+    all of them be, or where the protocol cannot express it.
+    """
+    changed, ours = {change.key for change in outcome.changes}, left(outcome)
+
+    def goes_along(key: Key) -> bool:
+        if key.type != "MX" or key in changed:
+            return True
+        return not foreign(key, seen, ours) and not mx_lack(service, host_of(key.zone, key.name, ours), "")
+
+    return {key: values for key, values in ours.items() if goes_along(key)}

@@ -61,6 +61,8 @@ class ProviderSpec:
     :param check: raises ConfigError where an entry's name and keys are not right together; the preflight asks it too.
     :param further: a regular expression for keys which an entry may have besides `options`; each is a secret.
     :param keeps_ttl: whether it keeps the TTL that it is given. Where it does not, a TTL is never a difference.
+    :param reads: whether it can be asked what it holds. Where it cannot, the name servers are asked, and what they say
+        of records of ours is told, and not believed: see `hearthmail.ddns.publish.as_remembered`.
     :param scope: how a person gets a credential that can do as little as possible, in sentences.
     :param limits: what else a person should know: its rate limits, what it cannot do; in sentences.
     :param debian_packages: what must be installed on the box beside the agent's own libraries.
@@ -83,6 +85,7 @@ class ProviderSpec:
     min_python: tuple[int, int] = (3, 11)
     holds_of: Callable[[Mapping[str, Any]], frozenset[str]] | None = None
     keeps_ttl: bool = True
+    reads: bool = True
     further: str = ""
     lacks: Callable[[str, Mapping[str, Any], str], str] | None = None
     check: Callable[[str, Mapping[str, Any]], object] | None = None
