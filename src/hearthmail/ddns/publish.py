@@ -222,24 +222,43 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     return plan
 
 
+# How packages word it that a credential is refused: most have a class of their own (GandiClientForbidden,
+# CloudflareAuthenticationError), INWX's tells what the interface said, and Cloudflare calls a token that cannot be one
+# "invalid request headers". Then the codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
+REFUSED = (
+    "(?i:unauthorized|forbidden|authentication|authorization error|invalid ?(credential|key)|invalid request headers"
+    "|badkey|badsig)|NOTAUTH|REFUSED|didn't know the key|didn't like the signature"
+)
+
+
+def http_status(error: BaseException | None) -> int | None:
+    """The HTTP status with which a provider refused: of the error, or of one that it was made from."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        # boto's answers are dictionaries.
+        told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        codes = (told, getattr(response, "status_code", None), getattr(error, "code", None))
+        status = next((code for code in codes if isinstance(code, int) and code >= 400), None)
+        if status:
+            return status
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderError:
     """Turn what a provider's package raised into a message with a way out. The credentials are not in it."""
     response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
+    status = http_status(error)
     advice = SPECS[config.type].explain
-    if status is not None:
+    if response is not None and hasattr(response, "status_code"):
         text = without_secrets(config, " ".join(str(getattr(response, "text", "")).split()))[:200]
-        answer = f"it answers HTTP {status}: {text}" if text else f"it answers HTTP {status}"
+        answer = f"it answers HTTP {response.status_code}" + (f": {text}" if text else "")
     else:
         said = without_secrets(config, str(error).split("\n")[0])
         # requests wraps the reason ("connection refused") in two layers of its own objects.
         reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", said)
         answer = f"{type(error).__name__}: {reason}"[:300]
-        # Most packages have a class of their own for it: GandiClientForbidden, CloudflareAuthenticationError. Then the
-        # codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
-        refused = "unauthorized|forbidden|authentication|invalid ?(credential|key)|badkey|badsig"
-        by_dns = "NOTAUTH|REFUSED|didn't know the key|didn't like the signature"
-        if re.search(f"(?i:{refused})|{by_dns}", answer):
+        if status is None and re.search(REFUSED, answer):
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
     if status in (401, 403):

@@ -63,9 +63,20 @@ class Entry:
         return self.name, self.type
 
 
+@dataclass
+class Answered:
+    """The status of the last HTTP answer; 0: there was none."""
+
+    status: int = 0
+
+
 @contextlib.contextmanager
-def guarded(seconds: float) -> Iterator[None]:
-    """Give every network call inside a time-out, let nothing wait for long, and keep quiet what modules print."""
+def guarded(seconds: float) -> Iterator[Answered]:
+    """Give every network call inside a time-out, let nothing wait for long, and keep quiet what modules print.
+
+    Some modules tell of a refusal without its status: what is yielded knows it.
+    """
+    answered = Answered()
     send = requests.adapters.HTTPAdapter.send
     sleep = time.sleep
 
@@ -78,7 +89,9 @@ def guarded(seconds: float) -> Iterator[None]:
             self.max_retries = retries.new(
                 total=RETRIES, backoff_factor=LONGEST_PAUSE / 2, respect_retry_after_header=False
             )
-        return send(self, request, *args, **options)
+        answer = send(self, request, *args, **options)
+        answered.status = answer.status_code
+        return answer
 
     def sleep_a_little(pause: float | SupportsIndex) -> None:
         if float(pause) > LONGEST_PAUSE:
@@ -92,7 +105,7 @@ def guarded(seconds: float) -> Iterator[None]:
     socket.setdefaulttimeout(seconds)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            yield
+            yield answered
     finally:
         requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]
         time.sleep = sleep
@@ -167,27 +180,27 @@ class LexiconProvider(BaseProvider):  # type: ignore[misc]
     @contextlib.contextmanager
     def _told(self, zone: str) -> Iterator[None]:
         """Turn whatever a module raises into our error, without the secrets that some put into it."""
+        answered = Answered()
         try:
-            with guarded(self.timeout):
+            with guarded(self.timeout) as answered:
                 yield
         except AgentError:
             raise
         except Exception as error:  # noqa: BLE001 - every module raises its own kinds
-            response = getattr(error, "response", None)
-            status = getattr(response, "status_code", None)
-            if status is not None:
-                said = f"it answers HTTP {status}: {self._harmless(str(getattr(response, 'text', '')))}"
-            else:
-                said = f"{type(error).__name__}: {self._harmless(str(error))}"
-            keys = ", ".join(sorted(self._keys))
-            refused = status in (401, 403) or "auth" in type(error).__name__.lower()
+            # That of `requests`; that of urllib; and where a module does not pass it on.
+            codes = (getattr(getattr(error, "response", None), "status_code", 0), getattr(error, "code", 0))
+            status = next((one for one in (*codes, answered.status) if isinstance(one, int) and one >= 400), 0)
+            text = str(getattr(getattr(error, "response", None), "text", "") or error)
+            said = f"it answers HTTP {status}" if status else type(error).__name__
+            refused = status in (401, 403) if status else "auth" in type(error).__name__.lower()
+            keys = ", ".join(f"dns_providers.{self.id}.{key}" for key in sorted(self._keys))
             way_out = (
-                f"The credentials are not accepted, or not for this zone: correct dns_providers.{self.id} ({keys})."
+                f"The credentials are not accepted, or not for this zone: correct {keys}."
                 if refused
                 else f"Check that the provider is reachable, and dns_providers.{self.id}."
             )
             # No cause: its text may hold a secret.
-            raise ProviderError(self.id, zone, f"{said.rstrip(': .')}.", way_out) from None
+            raise ProviderError(self.id, zone, f"{said}: {self._harmless(text)}".rstrip(": .") + ".", way_out) from None
 
     def _harmless(self, text: str) -> str:
         for key, value in self._keys.items():

@@ -325,6 +325,10 @@ EASYDNS = octo(
         ),
         holds=NO_TLSA,
         scope="The token reaches the whole account. easyDNS gives it out on request.",
+        explain={
+            403: "The credential is not accepted, or the zone is not in its account: correct "
+            "dns_providers.<name>.token and dns_providers.<name>.api_key, or `dns` of the domain in mail_domains.",
+        },
     ),
     session=lambda provider: provider._client._sess,
     quirk=quirks.easydns,
