@@ -226,7 +226,7 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
 # CloudflareAuthenticationError), INWX's tells what the interface said, and Cloudflare calls a token that cannot be one
 # "invalid request headers". Then the codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
 REFUSED = (
-    "(?i:unauthorized|forbidden|authentication|authorization error|invalid ?(credential|key)|invalid request headers"
+    "(?i:unauthorized|forbidden|authentication|authorization ?error|invalid ?(credential|key)|invalid request headers"
     "|badkey|badsig)|NOTAUTH|REFUSED|didn't know the key|didn't like the signature"
 )
 
