@@ -38,6 +38,7 @@ from hearthmail.ddns.providers.dyndns2 import (
 from hearthmail.ddns.providers.dyndns2_client import Dyndns2Provider, retry_after
 from hearthmail.ddns.publish import Job, work
 from hearthmail.ddns.records import Key, RRset
+from hearthmail.ddns.report import CONFLICT
 
 ROOT = Path(__file__).parents[3]
 ZONE = "hearth.example"
@@ -688,6 +689,33 @@ def test_an_ipv6_address_that_stays_at_the_service_is_told_until_it_is_deleted(b
     assert box.later(600) == 0
     assert not [line for line in box.status if "NOT WRITTEN" in line]
     assert len(box.service.requests) == before
+
+
+def test_a_foreign_address_is_shown_and_goes_only_when_a_person_says_so(box: Box) -> None:
+    assert box.agent().apply().exit_code == 0
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    # While nothing has to be sent, it is nobody's business.
+    assert text.lines(box.agent().check()) == []
+    box.ipv4 = "198.51.100.11"
+    before = len(box.service.requests)
+    for look in (box.agent().check, box.agent().apply):
+        report = look()
+        said = text.lines(report)
+        assert report.exit_code == CONFLICT
+        assert f"    there:  {MAIL}. 60 IN AAAA 2001:db8::66" in said
+        assert f"    wanted: {MAIL}. 60 IN A 198.51.100.11" in said
+        assert text.ADOPT in said
+    assert box.later(600) == 0
+    assert len(box.service.requests) == before
+    assert box.agent().apply(adopt=[]).exit_code == 0
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+    # Or it was taken away meanwhile: then the service goes on by itself.
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.11"], "AAAA": ["2001:db8::66"]})
+    box.ipv4 = "198.51.100.12"
+    assert box.later(60) == 0
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
+    assert box.later(60) == 1
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.12"]}
 
 
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:
