@@ -321,7 +321,7 @@ class Agent:
                 # It was told already what is wrong, and not only with the servers.
                 wrong_at.add(provider.name)
                 continue
-            blocked = {conflict.key for conflict in so_far.conflicts} | set(keep)
+            blocked = so_far.blocked | set(keep)
             ours = [rrset for rrset in desired if rrset.key.zone == zone and rrset.key not in blocked]
             try:
                 wrong = self._ask_servers(zone, ours, self._unwanted(remembered, zone, ours, blocked))
@@ -438,6 +438,7 @@ class Agent:
                     adopt=adopt is not None and (not adopt or zone in adopt),
                     pending=remembered.pending_in(zone),
                     unchanged=stops.settled(remembered, provider, self.now()),
+                    in_person=in_person,
                 )
             )
         tried: set[str] = set()
@@ -457,9 +458,13 @@ class Agent:
                 outcome.notes + shortfalls[done.zone],
                 done.written,
                 error=done.error,
+                withheld=outcome.withheld,
+                reads=SPECS[provider.type].reads,
             )
             report.zones.append(zone_report)
             if done.merge:
+                seen = {one.key for one in desired} | set(done.before)
+                remembered.set_withheld(done.zone, outcome.withheld, None if in_person else seen)
                 pending = set() if done.written else {change.key for change in outcome.changes}
                 ours_now = {key: values for key, values in outcome.owned.items() if key not in pending}
                 ours_now |= {key: done.before[key] for key in pending if key in done.before}
@@ -471,9 +476,10 @@ class Agent:
                 written = [(change.before, change.after) for change in outcome.changes]
                 remembered.seen_since = rollover.forget(remembered.seen_since, written)
                 remembered.last_write = self.now()
-                blocked = {conflict.key for conflict in outcome.conflicts} | set(keep)
+                blocked = zone_report.blocked | set(keep)
                 ours = tuple(one for one in desired if one.key.zone == done.zone and one.key not in blocked)
-                self._wait(zone_report, ours, stale[done.zone], provider.nameservers)
+                gone = {key: values for key, values in stale[done.zone].items() if key not in blocked}
+                self._wait(zone_report, ours, gone, provider.nameservers)
             elif done.zone in held:
                 zone_report.held_until = held[done.zone]
                 self._tell_held(zone_report, provider, in_person)
@@ -674,7 +680,7 @@ class Agent:
         # What waits for its turn was not refused: it is written as soon as it may be.
         seen = "" if any(zone.held_until for zone in report.zones) else sought
         settled = report.exit_code == OK and not any(
-            zone.lagging or (zone.changes and not zone.written) for zone in report.zones
+            zone.lagging or zone.withheld or (zone.changes and not zone.written) for zone in report.zones
         )
         remembered.last_look = (
             state.LastLook() if settled else state.LastLook(seen, self.now(), report.exit_code, text.lines(report))

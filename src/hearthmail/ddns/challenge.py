@@ -121,14 +121,22 @@ def add(
             _own(remembered, key, remembered.owned_in(key.zone).get(key, frozenset()) | set(values))
         state.save(remembered, agent.state_path)
         report = _write(agent, remembered, challenges)
-        if any(zone.conflicts for zone in report.zones):
-            # Nothing was written anywhere.
-            for key, values in challenges.items():
+        # With a conflict nothing was written anywhere.
+        failed = {key for zone in report.zones for key in (challenges if zone.conflicts else zone.withheld)}
+        if failed:
+            for key in failed & set(challenges):
+                values = challenges[key]
                 new = set(values) - before[key]
                 _drop(remembered, key, new)
                 _own(remembered, key, remembered.owned_in(key.zone).get(key, frozenset()) - new)
             state.save(remembered, agent.state_path)
     for zone_report in report.zones:
+        # Somebody waits for this record: here it is no side matter that it is not written.
+        report.errors += [
+            ProviderError(zone_report.provider, zone_report.zone, f"{key}: {why.problem}", why.way_out)
+            for key, why in sorted(zone_report.withheld.items())
+        ]
+        zone_report.withheld = {}
         if not zone_report.error and not zone_report.conflicts and not report.errors:
             _wait(agent, zone_report, challenges, wait, sleep)
             if zone_report.still_wrong:
@@ -223,7 +231,7 @@ def _write(agent: Agent, remembered: State, places: Iterable[Key]) -> Report:
             )
         if done.merge is None:
             continue
-        zone_report.changes = done.merge.changes
+        zone_report.changes, zone_report.withheld = done.merge.changes, done.merge.withheld
         # To adopt would be to cut the delegation off: the text must not offer it.
         zone_report.conflicts = [replace(conflict, adoptable=False) for conflict in done.merge.conflicts]
         report.errors += [_delegated(conflict) for conflict in done.merge.conflicts]

@@ -49,6 +49,13 @@ class ProviderConfig:
         """The types of records that it can hold."""
         return SPECS[self.type].held(self.options)
 
+    def lack(self, name: str, rdtype: str) -> str:
+        """Why it cannot hold a type of record at a full name, in words; empty: it can."""
+        if rdtype not in self.holds:
+            return "this provider cannot hold it"
+        lacks = SPECS[self.type].lacks
+        return lacks(self.name, self.options, name) if lacks else ""
+
     @property
     def daily_writes(self) -> int:
         """Writes in 24 h, challenges apart: a person's own number, or that of the type; 0: as many as there are."""

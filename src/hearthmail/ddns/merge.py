@@ -19,6 +19,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.records import Key, RRset
 
 SHARED_TYPES = frozenset({"TXT", "CAA"})
@@ -62,12 +63,16 @@ class Conflict:
 
 @dataclass
 class Merge:
-    """The outcome for one zone: what to write, what stops us, and what is ours afterwards."""
+    """The outcome for one zone: what to write, what stops us, and what is ours afterwards.
+
+    :param withheld: what cannot be written at this provider as things stand, by its place; all else is.
+    """
 
     changes: list[Change] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     owned: dict[Key, frozenset[str]] = field(default_factory=dict)
+    withheld: dict[Key, AgentError] = field(default_factory=dict)
 
 
 def version_tag(value: str) -> str | None:
@@ -133,6 +138,34 @@ def arrived(
         if there & values:
             ours[key] = ours.get(key, frozenset()) | (there & values)
     return ours
+
+
+def withhold(outcome: Merge, key: Key, why: AgentError, owned: Mapping[Key, frozenset[str]]) -> None:
+    """Leave a place as it is, because its provider cannot write it as things stand; the rest is not held up by it.
+
+    :param owned: what was ours before, and stays so.
+    """
+    _leave(outcome, key, owned)
+    outcome.withheld[key] = why
+
+
+def object_to(outcome: Merge, key: Key, there: Iterable[RRset], why: str, owned: Mapping[Key, frozenset[str]]) -> None:
+    """Make a conflict of a change: at this provider it would take away what others have there.
+
+    :param there: what it would take away.
+    :param owned: as for `withhold`.
+    """
+    wanted = [line for change in outcome.changes if change.key == key and change.after for line in change.after.lines()]
+    _leave(outcome, key, owned)
+    lines = tuple(line for rrset in there for line in rrset.lines())
+    outcome.conflicts.append(Conflict(key, lines, tuple(wanted), why))
+
+
+def _leave(outcome: Merge, key: Key, owned: Mapping[Key, frozenset[str]]) -> None:
+    outcome.changes = [change for change in outcome.changes if change.key != key]
+    outcome.owned.pop(key, None)
+    if owned.get(key):
+        outcome.owned[key] = owned[key]
 
 
 def _remove(result: Merge, there: RRset | None, ours: frozenset[str]) -> None:

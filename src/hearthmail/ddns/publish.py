@@ -23,7 +23,7 @@ from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
 from hearthmail.ddns.merge import Change, Merge, arrived, merge
 from hearthmail.ddns.providers import SPECS
-from hearthmail.ddns.records import Key, RRset, canonical, rdata_text
+from hearthmail.ddns.records import ADDRESS_TTL, Key, RRset, canonical, rdata_text
 
 # Seconds for all reading and writing of one run. Some providers' packages have no time-out of their own.
 HARD_LIMIT = 60
@@ -35,6 +35,7 @@ class Job:
 
     :param pending: values which an earlier run was about to write when it ended.
     :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
+    :param in_person: somebody runs `plan`, `apply` or `adopt` and looks at what is told.
     """
 
     zone: str
@@ -45,6 +46,7 @@ class Job:
     adopt: bool
     pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
     unchanged: frozenset[str] = frozenset()
+    in_person: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,35 @@ def snapshot(zone: Any) -> dict[Key, RRset]:
     return found
 
 
+def as_remembered(provider: Any, existing: Any, job: Job) -> Any:
+    """A zone that only the name servers could tell, as far as that is believed.
+
+    What is ours in it and stays asked for is taken from memory: whoever can forge an answer, and every server that
+    lags, could otherwise make us write. A person who is there to read what is told looks at all of it.
+
+    :param existing: the octoDNS zone as it was read.
+    """
+    if SPECS[job.provider.type].reads or job.in_person:
+        return existing
+    asked_for = job.keep | {rrset.key for rrset in job.desired}
+    known = existing.copy()
+    for key in asked_for & job.owned.keys():
+        there = existing.get_type(key.name, key.type)
+        ttl = there.ttl if there else ADDRESS_TTL
+        known.add_record(_record(provider, existing, RRset(key, ttl, job.owned[key])), replace=True, lenient=True)
+    return known
+
+
+def _record(provider: Any, zone: Any, rrset: RRset) -> Any:
+    """An octoDNS record from our form."""
+    from octodns.record import Record
+    from octodns.record.rr import Rrset
+
+    texts = [rdata_text(rrset.key.type, value) for value in sorted(rrset.values)]
+    made = Rrset(f"{rrset.key.fqdn}.", rrset.key.type, rrset.ttl, texts)
+    return Record.from_rrset(zone, made, lenient=True, source=provider)
+
+
 def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     """Turn changes into an octoDNS plan, which holds nothing but them.
 
@@ -157,7 +188,6 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     from octodns.provider import SupportsException
     from octodns.provider.plan import Plan
     from octodns.record import Record
-    from octodns.record.rr import Rrset
 
     desired = existing.copy()
     places = {}
@@ -170,15 +200,10 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
             continue
         kept = {_text(there, value): value for value in _values(there)} if there else {}
         staying = [kept[value] for value in sorted(change.after.values) if value in kept]
-        new = sorted(change.after.values - set(kept))
+        new = change.after.values - set(kept)
         values = [getattr(value, "data", value) for value in staying]
         if new:
-            made = Record.from_rrset(
-                existing,
-                Rrset(f"{key.fqdn}.", key.type, change.after.ttl, [rdata_text(key.type, value) for value in new]),
-                lenient=True,
-                source=provider,
-            )
+            made = _record(provider, existing, RRset(key, change.after.ttl, new))
             values += [getattr(value, "data", value) for value in _values(made)]
         data: dict[str, Any] = {"type": key.type, "ttl": change.after.ttl, "values": values}
         if key.type == "CNAME":
@@ -197,24 +222,43 @@ def to_plan(provider: Any, existing: Any, changes: Iterable[Change]) -> Any:
     return plan
 
 
+# How packages word it that a credential is refused: most have a class of their own (GandiClientForbidden,
+# CloudflareAuthenticationError), INWX's tells what the interface said, and Cloudflare calls a token that cannot be one
+# "invalid request headers". Then the codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
+REFUSED = (
+    "(?i:unauthorized|forbidden|authentication|authorization ?error|invalid ?(credential|key)|invalid request headers"
+    "|badkey|badsig)|NOTAUTH|REFUSED|didn't know the key|didn't like the signature"
+)
+
+
+def http_status(error: BaseException | None) -> int | None:
+    """The HTTP status with which a provider refused: of the error, or of one that it was made from."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        # boto's answers are dictionaries.
+        told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+        codes = (told, getattr(response, "status_code", None), getattr(error, "code", None))
+        status = next((code for code in codes if isinstance(code, int) and code >= 400), None)
+        if status:
+            return status
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderError:
     """Turn what a provider's package raised into a message with a way out. The credentials are not in it."""
     response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
+    status = http_status(error)
     advice = SPECS[config.type].explain
-    if status is not None:
+    if response is not None and hasattr(response, "status_code"):
         text = without_secrets(config, " ".join(str(getattr(response, "text", "")).split()))[:200]
-        answer = f"it answers HTTP {status}: {text}" if text else f"it answers HTTP {status}"
+        answer = f"it answers HTTP {response.status_code}" + (f": {text}" if text else "")
     else:
         said = without_secrets(config, str(error).split("\n")[0])
         # requests wraps the reason ("connection refused") in two layers of its own objects.
         reason = re.sub(r"^.*\(Caused by \w+\((?:<[^>]*>: |.*?pool.*?, )?(.*?)\)\)$", r"\1", said)
         answer = f"{type(error).__name__}: {reason}"[:300]
-        # Most packages have a class of their own for it: GandiClientForbidden, CloudflareAuthenticationError. Then the
-        # codes of RFC 2136 and RFC 8945, and how dnspython words the latter.
-        refused = "unauthorized|forbidden|authentication|invalid ?(credential|key)|badkey|badsig"
-        by_dns = "NOTAUTH|REFUSED|didn't know the key|didn't like the signature"
-        if re.search(f"(?i:{refused})|{by_dns}", answer):
+        if status is None and re.search(REFUSED, answer):
             status = 401
     default = f"Check that the provider is reachable, and dns_providers.{config.name}."
     if status in (401, 403):
@@ -232,16 +276,21 @@ def explain(config: ProviderConfig, zone: str, error: Exception) -> ProviderErro
 def run_job(job: Job, write: bool, make: Callable[[ProviderConfig], Any] = make_provider) -> tuple[Done, Any, Any]:
     """Read a zone and work out its plan; write nothing yet.
 
+    A provider that cannot write everything which it holds has `fit(job, outcome)`: it takes out of the outcome what
+    it cannot (`hearthmail.ddns.merge.withhold`), and raises nothing because of it.
+
     :returns: the outcome, the provider and the octoDNS plan (None when nothing has to change).
     """
     try:
         provider = make(job.provider)
-        existing = read_zone(provider, job.zone)
+        existing = as_remembered(provider, read_zone(provider, job.zone), job)
         there = snapshot(existing)
         if not SPECS[job.provider.type].keeps_ttl:
             there |= {one.key: replace(there[one.key], ttl=one.ttl) for one in job.desired if one.key in there}
         owned = arrived(there, job.owned, job.pending)
         outcome = merge(there, job.desired, owned, job.keep, job.adopt)
+        if hasattr(provider, "fit"):
+            provider.fit(replace(job, owned=owned), outcome)
         plan = to_plan(provider, existing, outcome.changes) if outcome.changes else None
     except AgentError as error:
         return Done(job.zone, None, False, error), None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ from hearthmail.ddns.address import Found
 from hearthmail.ddns.changes import Addresses
 from hearthmail.ddns.errors import AgentError
 from hearthmail.ddns.merge import Change, Conflict
+from hearthmail.ddns.records import Key
 
 # Exit codes, the same for all commands. NOT_YET is the answer of `ready` alone.
 OK, ERROR, CHANGES, CONFLICT, NOT_YET = 0, 1, 2, 3, 4
@@ -26,6 +28,8 @@ class ZoneReport:
     :param manual: the provider is a person, who has to enter the changes.
     :param still_wrong: what the authoritative servers answered otherwise until the time was up.
     :param lagging: what they answer otherwise although the provider holds it right.
+    :param withheld: what the provider cannot write as things stand, by its place.
+    :param reads: whether the provider could be asked what it holds: see `hearthmail.ddns.providers.spec`.
     :param held_until: when a write that the limits hold back is allowed, in seconds of the Unix clock.
     """
 
@@ -40,7 +44,14 @@ class ZoneReport:
     still_wrong: list[str] = field(default_factory=list)
     seconds: float = 0
     lagging: list[str] = field(default_factory=list)
+    withheld: Mapping[Key, AgentError] = field(default_factory=dict)
+    reads: bool = True
     held_until: float | None = None
+
+    @property
+    def blocked(self) -> set[Key]:
+        """The places where something keeps us from writing: what stands there is not what we want."""
+        return {conflict.key for conflict in self.conflicts} | set(self.withheld)
 
 
 @dataclass

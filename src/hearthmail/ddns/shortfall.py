@@ -34,19 +34,27 @@ _WITHOUT_TEXT = {
 def split(records: Iterable[RRset], config: Config) -> tuple[list[RRset], list[RRset]]:
     """Part the records that their zone's provider holds from those that it cannot."""
     records = list(records)
-    held = [rrset for rrset in records if rrset.key.type in config.domains[rrset.key.zone].holds]
-    return held, [rrset for rrset in records if rrset not in held]
+    lost = [rrset for rrset in records if lack(rrset, config)]
+    return [rrset for rrset in records if rrset not in lost], lost
 
 
-def loss(rrset: RRset) -> str:
-    """Say what is lost with a record."""
+def lack(rrset: RRset, config: Config) -> str:
+    """Why its zone's provider cannot hold a record, in words; empty: it can."""
+    return config.domains[rrset.key.zone].lack(rrset.key.fqdn, rrset.key.type)
+
+
+def loss(rrset: RRset, lack: str = "this provider cannot hold it") -> str:
+    """Say what is lost with a record.
+
+    :param lack: why it is lost.
+    """
     why = _WITHOUT.get(rrset.key.type, "")
     if rrset.key.type == "TXT":
         begins = next(iter(sorted(rrset.values)), "")
         why = next(
             (words for mark, words in _WITHOUT_TEXT.items() if mark in rrset.key.name or begins.startswith(mark)), ""
         )
-    return f"no {rrset.key.type} at {rrset.key.fqdn}: {why or 'it is not published'} (this provider cannot hold it)"
+    return f"no {rrset.key.type} at {rrset.key.fqdn}: {why or 'it is not published'} ({lack})"
 
 
 def slow(provider: ProviderConfig) -> str:
@@ -63,7 +71,7 @@ def notes(lost: Iterable[RRset], config: Config) -> dict[str, list[str]]:
     """All there is to say, by zone."""
     found: dict[str, list[str]] = {zone: [] for zone in config.domains}
     for rrset in lost:
-        found[rrset.key.zone].append(loss(rrset))
+        found[rrset.key.zone].append(loss(rrset, lack(rrset, config)))
     zone = address_keys(config)[0].zone
     found[zone] += [words for words in [slow(config.domains[zone])] if words]
     return found

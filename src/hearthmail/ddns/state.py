@@ -11,7 +11,7 @@ import fcntl
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class State:
     :param retiring: until when a value that is no longer asked for stays, in Unix time, likewise.
     :param shown_ttls: the largest TTL that others may have seen, in seconds, by "zone|name|type".
     :param shortfalls: what the providers cannot hold, in words.
+    :param withheld: what they cannot write as things stand, in words, by "zone|name|type".
     :param ipv6_gone_since: since when the published IPv6 address is missing on the box; 0: it is there.
     :param stopped: providers to which nothing is sent until their entry changes: see `hearthmail.ddns.stops`.
     :param waits: from when (`at`, missing in states of earlier releases) until when nothing is sent to a provider
@@ -89,6 +90,7 @@ class State:
     ipv6_gone_since: float = 0.0
     last_write: float = 0.0
     shortfalls: list[str] = field(default_factory=list)
+    withheld: dict[str, str] = field(default_factory=dict)
     last_look: LastLook = field(default_factory=LastLook)
     last_adoption: LastLook = field(default_factory=LastLook)
     told: list[str] = field(default_factory=list)
@@ -119,6 +121,19 @@ class State:
     def set_pending(self, zone: str, pending: Mapping[Key, frozenset[str]]) -> None:
         """Replace what is about to become ours in one zone."""
         self.pending = _with_zone(self.pending, zone, pending)
+
+    def set_withheld(self, zone: str, withheld: Mapping[Key, object], about: Collection[Key] | None = None) -> None:
+        """Replace what we remember of a zone's places that cannot be written.
+
+        :param about: the places that were looked at; None: all of the zone.
+        """
+
+        def stays(place: str) -> bool:
+            key = Key(*place.split("|"))
+            return key.zone != zone or (about is not None and key not in about)
+
+        left = {place: why for place, why in self.withheld.items() if stays(place)}
+        self.withheld = left | {"|".join(key): f"{key}: {why}" for key, why in withheld.items()}
 
     def owns(self, key: Key) -> bool:
         """Whether any value in this place is ours."""
@@ -155,7 +170,9 @@ def parse(text: str) -> State:
         whole = isinstance(values, list) and all(isinstance(value, str) for value in values)
         if place.count("|") != 2 or not whole:
             raise ValueError(f"malformed entry {place}")
-    if not all(isinstance(line, str) for line in (*state.told, *state.places.values())):
+    if not all(place.count("|") == 2 for place in state.withheld):
+        raise ValueError("malformed place")
+    if not all(isinstance(line, str) for line in (*state.told, *state.places.values(), *state.withheld.values())):
         raise ValueError("malformed text")
     if not all(_is_time(at) for account in state.limits.values() for at in account.day):
         raise ValueError("malformed times of writes")

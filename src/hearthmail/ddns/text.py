@@ -39,6 +39,7 @@ def zone_lines(zone: ZoneReport, planned_only: bool) -> list[str]:
     lines = []
     for conflict in zone.conflicts:
         lines += conflict_lines(conflict)
+    lines += [f"  NOT WRITTEN at {key}: {why}" for key, why in sorted(zone.withheld.items())]
     if zone.changes:
         if zone.manual:
             lines.append("  to be entered by hand:")
@@ -54,7 +55,9 @@ def zone_lines(zone: ZoneReport, planned_only: bool) -> list[str]:
     if zone.written and not zone.still_wrong:
         lines.append(f"  the authoritative servers answer right after {zone.seconds:.1f} s")
     lines += [f"  after {zone.seconds:.0f} s still: {wrong}" for wrong in zone.still_wrong]
-    lines += [f"  the provider holds it right, but {wrong}" for wrong in zone.lagging]
+    right = "the provider holds it right" if zone.reads else "what was sent last is right"
+    again = "" if zone.reads else "; if that is no delay, `hearth-ddns apply` sends it again"
+    lines += [f"  {right}, but {wrong}{again}" for wrong in zone.lagging]
     return [f"{zone.zone} at {zone.provider}:", *lines] if lines else []
 
 
@@ -121,6 +124,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "notes": zone.notes,
                 "still_wrong": zone.still_wrong,
                 "lagging": zone.lagging,
+                "withheld": [f"{key}: {why}" for key, why in sorted(zone.withheld.items())],
                 "held_until": zone.held_until,
                 "changes": [
                     {
@@ -159,6 +163,9 @@ def status(state: State | None) -> dict[str, Any]:
             "retry_at": None,
         }
     problems = [*stops.problems(state), *state.last_adoption.text, *state.last_look.text]
+    # What the last look met too is in its text already.
+    withheld = [f"NOT WRITTEN at {why}" for _, why in sorted(state.withheld.items())]
+    problems += [line for line in withheld if not any(line in said for said in state.last_look.text)]
     if state.published is None:
         problems.append("Nothing was put in place yet: run `hearth-ddns apply`.")
     problems += [

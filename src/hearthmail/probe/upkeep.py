@@ -66,9 +66,10 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def _first(texts: Any) -> str:
-    """The line that says most: an error or a conflict, else the first one."""
+    """The line that says most: an error, a conflict, what is not written, else the first one."""
     lines = [line for line in (str(line).strip() for line in texts or ()) if line]
-    return next((line for line in lines if line.startswith(("ERROR", "CONFLICT"))), lines[0] if lines else "")
+    marks = ("ERROR", "CONFLICT", "NOT WRITTEN")
+    return next((line for line in lines if line.startswith(marks)), lines[0] if lines else "")
 
 
 def check_ddns(units: Units, state_path: Path = DDNS_STATE) -> Finding:

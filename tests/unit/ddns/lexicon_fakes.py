@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import quoteattr
 
@@ -218,7 +220,7 @@ class ValueDomain(Fake):
             # It uses urllib: the time-out is the socket's.
             self.timeouts.add(socket.getdefaulttimeout())
             if self.refuse:
-                raise OSError(f"HTTP Error {self.refuse}: no {SECRET}")
+                raise HTTPError(url, self.refuse, f"no {SECRET}", Message(), None)
             path = urlsplit(url).path.removeprefix("/v1/domains")
             told: Any = {"results": [{"domainname": self.zone}]}
             if path and method == "GET":

@@ -13,7 +13,7 @@ import pytest
 from hearthmail.ddns import challenge, cli, publish, state, text
 from hearthmail.ddns.config import parse
 from hearthmail.ddns.errors import AgentError
-from hearthmail.ddns.merge import Change
+from hearthmail.ddns.merge import Change, Merge, withhold
 from hearthmail.ddns.records import Key, RRset
 from hearthmail.ddns.report import ERROR, OK, Report
 
@@ -242,3 +242,19 @@ def test_one_that_was_added_under_a_wrong_clock_goes_an_hour_after_it_was_set_ri
     kept = challenge.swept({"_acme-challenge.hearth.example": {"token": 3_980_000_000.0}}, 1000.0)
     assert challenge.swept(kept, 1000.0 + challenge.STALE - 1) == {"_acme-challenge.hearth.example": {"token": 1000.0}}
     assert challenge.swept(kept, 1000.0 + challenge.STALE) == {}
+
+
+def test_a_place_that_the_provider_cannot_write_is_an_error_and_the_others_are_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(job: publish.Job, outcome: Merge) -> None:
+        withhold(outcome, MAIL, AgentError("what stands there is odd.", "Look at it."), job.owned)
+
+    monkeypatch.setattr(world.provider, "fit", fit, raising=False)
+    report = add(world, f"mail.{ZONE}", "one", ZONE, "two")
+    assert report.exit_code == ERROR
+    said = "\n".join(text.lines(report))
+    assert f"{MAIL}: what stands there is odd. Look at it." in said
+    assert (world.values(MAIL.name, "TXT"), world.values(APEX.name, "TXT")) == (set(), {"two"})
+    assert world.state
+    assert (list(world.state.challenges), world.state.owns(MAIL)) == ([APEX.fqdn], False)

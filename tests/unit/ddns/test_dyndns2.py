@@ -38,6 +38,7 @@ from hearthmail.ddns.providers.dyndns2 import (
 from hearthmail.ddns.providers.dyndns2_client import Dyndns2Provider, retry_after
 from hearthmail.ddns.publish import Job, work
 from hearthmail.ddns.records import Key, RRset
+from hearthmail.ddns.report import CONFLICT
 
 ROOT = Path(__file__).parents[3]
 ZONE = "hearth.example"
@@ -72,6 +73,7 @@ class Service:
     url: str
     control: str
     entry: dict[str, Any] = field(default_factory=dict)
+    servers: tuple[str, ...] = ("192.0.2.53",)
 
     def config(self, **changes: Any) -> ProviderConfig:
         options = {
@@ -99,14 +101,14 @@ class Service:
     def make(self, config: ProviderConfig) -> Dyndns2Provider:
         provider = publish.make_provider(config)
         assert isinstance(provider, Dyndns2Provider)
-        provider.find_servers = lambda _zone, _configured: ["192.0.2.53"]
+        provider.find_servers = lambda _zone, _configured: list(self.servers)
         provider.question = self.question
         return provider
 
     def put(self, *rrsets: RRset, config: ProviderConfig | None = None, **job: Any) -> publish.Done:
         config = config or self.config()
-        owned = job.pop("owned", {})
-        one = Job(ZONE, config, rrsets, owned, frozenset(), adopt=job.pop("adopt", True), **job)
+        owned, keep = job.pop("owned", {}), frozenset(job.pop("keep", ()))
+        one = Job(ZONE, config, rrsets, owned, keep, adopt=job.pop("adopt", True), **job)
         (done,) = work([one], True, False, self.make)
         return done
 
@@ -152,9 +154,16 @@ def test_both_families_go_in_one_request(service: Service) -> None:
 
 
 def test_a_change_of_one_family_sends_the_other_along(service: Service) -> None:
-    service.put(a(), aaaa())
-    service.put(a("198.51.100.11"))
+    done = service.put(a(), aaaa())
+    assert done.merge
+    owned = done.merge.owned
+    service.put(a("198.51.100.11"), aaaa(), owned=owned)
     assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "AAAA": ["2001:db8::10"]}
+    # Nothing is known about the other one now, but that it is ours.
+    service.put(aaaa("2001:db8::11"), owned={**owned, a().key: a("198.51.100.11").values}, keep={a().key})
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "AAAA": ["2001:db8::11"]}
+    service.put(a("198.51.100.12"), owned={**owned, aaaa().key: aaaa("2001:db8::11").values}, keep={aaaa().key})
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.12"], "AAAA": ["2001:db8::11"]}
 
 
 def test_nothing_is_sent_when_all_is_right(service: Service) -> None:
@@ -193,17 +202,52 @@ def test_mx_with_a_backup(service: Service) -> None:
     assert len(service.requests) == 1
 
 
-def test_mx_of_a_name_with_a_foreign_address_keeps_that_address(service: Service) -> None:
+def test_a_backup_that_goes(service: Service) -> None:
+    done = service.put(a(), mx("10 mail.hearth.example.", "20 backup.isp.example."))
+    assert done.merge
+    done = service.put(a(), mx("10 mail.hearth.example."), owned=done.merge.owned)
+    assert (done.written, done.error) == (True, None)
+    assert service.nic.storage.get(MAIL)["MX"] == ["10 mail.hearth.example."]
+
+
+def test_mx_of_a_name_keeps_the_address_that_is_ours(service: Service) -> None:
     service.nic.storage.put(ZONE, {"A": ["198.51.100.65"]})
-    service.put(mx("10 mail.hearth.example.", name=""))
+    there = a("198.51.100.65", name="")
+    service.put(mx("10 mail.hearth.example.", name=""), owned={there.key: there.values}, keep={there.key})
     assert service.nic.storage.get(ZONE) == {"A": ["198.51.100.65"], "MX": ["10 mail.hearth.example."]}
 
 
-def test_mx_of_a_name_without_an_address_is_refused_before_anything_is_sent(service: Service) -> None:
-    done = service.put(mx("10 mail.hearth.example.", name=""))
-    assert isinstance(done.error, ProviderError)
-    assert "hearth.example has no address" in str(done.error)
-    assert service.requests == []
+def test_mx_of_a_name_with_a_foreign_address_is_told_and_not_sent(service: Service) -> None:
+    """What only the name servers say is not sent; and without an address the service would take that of the asker."""
+    service.nic.storage.put(ZONE, {"A": ["198.51.100.65"]})
+    wanted = mx("10 mail.hearth.example.", name="")
+    done = service.put(wanted)
+    assert done.merge
+    assert (list(done.merge.withheld), service.requests) == ([wanted.key], [])
+
+
+def test_mx_of_a_name_without_an_address_is_told_and_not_sent(service: Service) -> None:
+    wanted = mx("10 mail.hearth.example.", name="")
+    done = service.put(wanted)
+    assert done.merge
+    assert "an address of ours" in str(done.merge.withheld[wanted.key])
+    assert f"leave {ZONE} out of dns_providers.dyn.hostnames" in str(done.merge.withheld[wanted.key])
+    assert (service.requests, done.error, done.merge.owned) == ([], None, {})
+    # The address of another name does not wait for it.
+    done = service.put(wanted, a())
+    assert done.merge
+    assert (done.written, list(done.merge.withheld)) == (True, [wanted.key])
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    assert service.nic.storage.get(ZONE) == {}
+
+
+def test_mx_records_that_the_protocol_cannot_express_do_not_hold_up_the_address(service: Service) -> None:
+    wanted = mx(*(f"{number}0 mx{number}.isp.example." for number in (1, 2, 3)))
+    done = service.put(a(), wanted)
+    assert done.merge
+    assert "mx1.isp.example, mx2.isp.example, mx3.isp.example" in str(done.merge.withheld[wanted.key])
+    assert done.written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
 
 
 def test_a_name_that_the_account_does_not_hold_is_named(service: Service) -> None:
@@ -220,6 +264,183 @@ def test_no_answer_of_the_name_servers_sends_nothing(service: Service, monkeypat
     monkeypatch.setattr(service, "question", silent)
     assert isinstance(service.put(a()).error, DnsError)
     assert service.requests == []
+
+
+# What somebody may forge who answers in the place of the name servers.
+FORGED = {
+    "A": a("203.0.113.66"),
+    "AAAA": aaaa("2001:db8:bad::1"),
+    "MX": mx("10 mx.evil.example."),
+    "more MX": mx("5 mx.evil.example.", f"10 {MAIL}.", "20 mx.evil.example."),
+}
+
+
+def sent_values(service: Service) -> str:
+    return " ".join(value for request in service.requests for values in request["query"].values() for value in values)
+
+
+@pytest.mark.parametrize("in_person", [False, True], ids=["service", "apply"])
+@pytest.mark.parametrize("moved", [False, True], ids=["stays", "moves"])
+@pytest.mark.parametrize("kinds", [["A"], ["AAAA"], ["MX"], ["more MX"], ["A", "AAAA", "MX"]], ids=" ".join)
+@pytest.mark.parametrize("known", [True, False], ids=["ours", "new"])
+def test_what_is_forged_in_the_dns_is_never_sent(
+    service: Service, monkeypatch: pytest.MonkeyPatch, kinds: list[str], moved: bool, in_person: bool, known: bool
+) -> None:
+    exchange = mx(f"10 {MAIL}.")
+    owned = {}
+    if known:
+        done = service.put(a(), exchange)
+        assert done.merge
+        owned = done.merge.owned
+    service.nic.requests.clear()
+    forged = {FORGED[kind].key: FORGED[kind] for kind in kinds}
+    honest = service.question
+    monkeypatch.setattr(service, "question", lambda server, key: forged.get(key) or honest(server, key))
+    wanted = a("198.51.100.11" if moved else "198.51.100.10")
+    done = service.put(wanted, exchange, owned=owned, adopt=False, in_person=in_person)
+    for lie in ("203.0.113.66", "2001:db8:bad::1", "mx.evil.example"):
+        assert lie not in sent_values(service)
+    if known and not in_person and not moved:
+        # Nor does it make us write.
+        assert (service.requests, done.error) == ([], None)
+    if known and not in_person and moved and "AAAA" not in kinds:
+        # Nor does it keep us from it, where nothing of others is at stake.
+        assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "MX": sorted(exchange.values)}
+    # Who takes over what others have there does not spread it either.
+    service.put(wanted, exchange, owned=owned, adopt=True, in_person=True)
+    assert service.nic.storage.get(MAIL) == {"A": sorted(wanted.values), "MX": sorted(exchange.values)}
+    for lie in ("203.0.113.66", "2001:db8:bad::1", "mx.evil.example"):
+        assert lie not in sent_values(service)
+
+
+@pytest.mark.parametrize("lags", ["192.0.2.1", "192.0.2.99"], ids=["first server", "last server"])
+def test_a_foreign_address_that_an_update_would_wipe_stops_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch, lags: str
+) -> None:
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    service.servers = ("192.0.2.53", lags)
+    honest = service.question
+
+    def question(server: str, key: Key) -> RRset | None:
+        old = server == lags and key.type == "AAAA"
+        return RRset(key, 60, frozenset()) if old else honest(server, key)
+
+    monkeypatch.setattr(service, "question", question)
+    for in_person in (False, True):
+        done = service.put(a("198.51.100.11"), owned={a().key: a().values}, adopt=False, in_person=in_person)
+        assert done.merge
+        (conflict,) = done.merge.conflicts
+        assert (conflict.key, conflict.adoptable) == (a().key, True)
+        assert conflict.there == (f"{MAIL}. 60 IN AAAA 2001:db8::66",)
+        assert "would take it away" in conflict.why
+        assert (service.requests, done.merge.owned) == ([], {a().key: a().values})
+    done = service.put(a("198.51.100.11"), owned={a().key: a().values}, adopt=True, in_person=True)
+    assert done.written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+
+
+def test_a_foreign_address_of_the_other_family_does_not_matter_where_each_goes_alone(service: Service) -> None:
+    service.entry = {"service": "he"}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    done = service.put(a("198.51.100.11"), owned={a().key: a().values}, adopt=False)
+    assert done.written
+    assert sent_values(service) == f"{MAIL} 198.51.100.11"
+
+
+def test_a_second_mx_of_others_stays_when_the_address_moves(service: Service) -> None:
+    exchange = mx(f"10 {MAIL}.")
+    there = [*exchange.values, "20 mx.isp.example."]
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "MX": there})
+    owned = {a().key: a().values, exchange.key: exchange.values}
+    assert service.put(a("198.51.100.11"), exchange, owned=owned, adopt=False).written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "MX": there}
+    # Another MX of ours cannot go beside it.
+    new = mx("10 mx.hearth.example.")
+    done = service.put(a("198.51.100.11"), new, owned={**owned, a().key: a("198.51.100.11").values}, adopt=False)
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "MX": there}
+    assert done.merge
+    assert [conflict.key for conflict in done.merge.conflicts] == [new.key]
+
+
+def test_a_server_that_lags_does_not_keep_the_next_address_from_being_sent(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = service.put(a())
+    assert done.merge
+    owned = done.merge.owned
+
+    def question(_server: str, key: Key) -> RRset:
+        return RRset(key, 60, a("198.51.100.9").values if key.type == "A" else frozenset())
+
+    monkeypatch.setattr(service, "question", question)
+    assert service.put(a("198.51.100.11"), owned=owned, adopt=False).written
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+
+
+# Where each address goes in a request of its own, and where leaving one out of a request says nothing about it.
+APART, NOT_TAKEN_BACK = ["domaindiscount24", "he", "ovh"], ["dynu", "inwx", "noip"]
+
+
+@pytest.mark.parametrize("kind", APART + NOT_TAKEN_BACK)
+def test_an_address_that_cannot_be_taken_back_is_told_and_nothing_is_sent(service: Service, kind: str) -> None:
+    assert sorted(name for name, one in SERVICES.items() if one.apart) == APART
+    keeps = [name for name, one in SERVICES.items() if one.ipv6 and not one.apart and not one.takes_back]
+    assert sorted(keeps) == NOT_TAKEN_BACK
+    service.entry = {"service": kind, "hostnames": [MAIL]}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]})
+    owned = {a().key: a().values, aaaa().key: aaaa().values}
+    done = service.put(a(), owned=owned)
+    assert done.merge
+    said = str(done.merge.withheld[aaaa().key])
+    assert f"{SERVICES[kind].title} cannot take it back" in said
+    assert "Delete it in the service's own pages" in said
+    assert (service.requests, done.written, done.error, done.merge.owned) == ([], False, None, owned)
+    # The address that moves meanwhile is sent, alone.
+    service.answers({"body": "code = 200\n" if SERVICES[kind].secret else "good 198.51.100.11"})
+    done = service.put(a("198.51.100.11"), owned=owned)
+    assert done.merge
+    assert (done.written, list(done.merge.withheld)) == (True, [aaaa().key])
+    (request,) = service.requests
+    assert request["query"][SERVICES[kind].ipv4] == ["198.51.100.11"]
+    assert "2001:db8::10" not in sent_values(service)
+    # Somebody has deleted it.
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
+    done = service.put(a("198.51.100.11"), owned=done.merge.owned)
+    assert done.merge
+    assert (done.merge.withheld, list(done.merge.owned), len(service.requests)) == ({}, [a().key], 1)
+
+
+@pytest.mark.parametrize("gone", ["address", "MX"])
+def test_what_no_request_can_take_back_is_told(service: Service, gone: str) -> None:
+    there = mx("10 mail.hearth.example.")
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "MX": sorted(there.values)})
+    owned = {a().key: a().values, there.key: there.values}
+    wanted = (there,) if gone == "address" else (a(),)
+    done = service.put(*wanted, owned=owned, keep={there.key})
+    if gone == "MX":
+        done = service.put(*wanted, owned=owned)
+    assert done.merge
+    assert list(done.merge.withheld) == [a().key if gone == "address" else there.key]
+    assert (service.requests, done.error, done.merge.owned) == ([], None, owned)
+
+
+def test_the_last_addresses_of_a_name_are_told_and_another_name_is_written(service: Service) -> None:
+    """The box was given another name."""
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]})
+    owned = {a().key: a().values, aaaa().key: aaaa().values}
+    done = service.put(a(name="host1"), owned=owned)
+    assert done.merge
+    assert (done.written, sorted(done.merge.withheld)) == (True, sorted(owned))
+    assert [request["query"]["hostname"] for request in service.requests] == [[f"host1.{ZONE}"]]
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]}
+
+
+def test_an_ipv6_address_that_is_gone_is_taken_back_where_both_go_together(service: Service) -> None:
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::10"]})
+    done = service.put(a(), owned={a().key: a().values, aaaa().key: aaaa().values})
+    assert done.merge
+    assert (done.written, done.merge.withheld) == (True, {})
+    assert service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
 
 
 # Answers --------------------------------------------------------------------------------------------------------
@@ -370,6 +591,7 @@ class Box:
     path: Path
     clock: float = 1_000_000.0
     ipv4: str = "198.51.100.10"
+    ipv6: str | None = None
     entry: dict[str, Any] = field(default_factory=dict)
 
     def agent(self) -> Agent:
@@ -388,12 +610,17 @@ class Box:
             config,
             self.path / "records.d",
             self.path / "ddns.json",
-            look=lambda *_args: Found(self.ipv4, "router", "", None, "", Ipv6Proof(), 0.0),
+            look=lambda *_args: Found(self.ipv4, "router", "", self.ipv6, "", Ipv6Proof(), 0.0),
             make=self.service.make,
             find_servers=lambda _zone, _configured: ["192.0.2.53"],
             question=self.service.question,
             now=lambda: self.clock,
         )
+
+    def hand_in(self, *fragment: dict[str, Any]) -> None:
+        """What a role wants published."""
+        (self.path / "records.d").mkdir(exist_ok=True)
+        (self.path / "records.d" / "role.json").write_text(json.dumps(fragment))
 
     def later(self, seconds: float) -> int:
         """Let time pass, with a check every 30 s; the requests that this led to."""
@@ -417,6 +644,78 @@ def box(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bo
 
     monkeypatch.setattr(publish, "work_limited", here)
     return Box(service, tmp_path)
+
+
+MX_AND_SPF = [
+    {"zone": ZONE, "name": "", "type": "MX", "ttl": 3600, "values": [f"10 {MAIL}."]},
+    {"zone": ZONE, "name": "", "type": "TXT", "ttl": 3600, "values": ["v=spf1 mx -all"]},
+]
+
+
+@pytest.mark.parametrize("entry", [{"hostnames": [MAIL]}, {"hostnames": [MAIL, ZONE]}], ids=["not ours", "no address"])
+def test_an_mx_that_the_account_cannot_hold_is_told_and_the_address_is_followed(
+    box: Box, entry: dict[str, Any]
+) -> None:
+    box.entry = entry
+    box.hand_in(*MX_AND_SPF)
+    report = box.agent().apply()
+    assert report.exit_code == 0, text.lines(report)
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    assert any(f"no TXT at {ZONE}: SPF stays off" in line for line in box.status)
+    box.ipv4 = "198.51.100.11"
+    assert box.later(600) == 1
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+    assert ZONE not in box.service.nic.storage.names
+    (said,) = [line for line in box.status if f"{ZONE} MX" in line or f"MX at {ZONE}" in line]
+    assert "dns_providers.dyn.hostnames" in said
+
+
+def test_an_ipv6_address_that_stays_at_the_service_is_told_until_it_is_deleted(box: Box) -> None:
+    box.service.entry, box.ipv6 = {"service": "he"}, "2001:db8::10"
+    # The lab's server is stricter: it wipes the family that is missing.
+    box.service.answers(*({"body": f"good {one}"} for one in ("198.51.100.10", box.ipv6)))
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": [box.ipv6]})
+    assert box.agent().apply(adopt=[]).exit_code == 0
+    before, box.ipv6 = len(box.service.requests), None
+    report = box.agent().check()
+    (line,) = [line for line in text.lines(report) if "AAAA" in line]
+    assert line.startswith(f"  NOT WRITTEN at {MAIL} AAAA: Hurricane Electric cannot take it back")
+    assert box.later(600) == 0
+    assert text.lines(box.agent().check()) == []
+    assert [line for line in box.status if "NOT WRITTEN" in line]
+    # The quick looks do not ask for it all the time.
+    assert box.agent().check(full=False).zones == []
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.10"]})
+    assert box.later(600) == 0
+    assert not [line for line in box.status if "NOT WRITTEN" in line]
+    assert len(box.service.requests) == before
+
+
+def test_a_foreign_address_is_shown_and_goes_only_when_a_person_says_so(box: Box) -> None:
+    assert box.agent().apply().exit_code == 0
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    # While nothing has to be sent, it is nobody's business.
+    assert text.lines(box.agent().check()) == []
+    box.ipv4 = "198.51.100.11"
+    before = len(box.service.requests)
+    for look in (box.agent().check, box.agent().apply):
+        report = look()
+        said = text.lines(report)
+        assert report.exit_code == CONFLICT
+        assert f"    there:  {MAIL}. 60 IN AAAA 2001:db8::66" in said
+        assert f"    wanted: {MAIL}. 60 IN A 198.51.100.11" in said
+        assert text.ADOPT in said
+    assert box.later(600) == 0
+    assert len(box.service.requests) == before
+    assert box.agent().apply(adopt=[]).exit_code == 0
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+    # Or it was taken away meanwhile: then the service goes on by itself.
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.11"], "AAAA": ["2001:db8::66"]})
+    box.ipv4 = "198.51.100.12"
+    assert box.later(60) == 0
+    box.service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
+    assert box.later(60) == 1
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.12"]}
 
 
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:
@@ -460,11 +759,18 @@ def test_repeated_no_change_leads_to_no_requests(box: Box, monkeypatch: pytest.M
     box.agent().apply()
     assert [request["answer"] for request in box.service.requests] == ["nochg 198.51.100.10\n"]
     assert box.later(6 * 3600) == 0
-    # Once they were seen right, a change by hand is healed again.
+    # Once they were seen right, a change by hand is told; who can forge an answer must not make us write. A person's
+    # `apply` puts it right.
     monkeypatch.setattr(box.service, "question", real)
     assert box.later(600) == 0
     box.service.nic.storage.put(MAIL, {"A": ["203.0.113.9"]})
-    assert box.later(600) == 1
+    assert box.later(600) == 0
+    (said,) = [line for line in box.status if "203.0.113.9" in line]
+    assert said.startswith("!   what was sent last is right, but 192.0.2.53 answers")
+    assert "`hearth-ddns apply` sends it again" in said
+    before = len(box.service.requests)
+    assert box.agent().apply().exit_code == 0
+    assert len(box.service.requests) == before + 1
     assert box.service.nic.storage.get(MAIL)["A"] == ["198.51.100.10"]
 
 

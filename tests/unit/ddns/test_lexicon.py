@@ -19,7 +19,7 @@ import pytest
 import requests
 from urllib3.util.retry import Retry
 
-from hearthmail.ddns import publish
+from hearthmail.ddns import publish, text
 from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import ConfigError, ProviderError
 from hearthmail.ddns.providers import SPECS
@@ -27,7 +27,9 @@ from hearthmail.ddns.providers.lexicon import SPECS as LEXICON
 from hearthmail.ddns.providers.lexicon_bridge import LexiconProvider, guarded, load, quoted_txt, unquoted
 from hearthmail.ddns.publish import Job, make_provider, work
 from hearthmail.ddns.records import Key, RRset, canonical
+from hearthmail.ddns.report import OK
 
+from .conftest import World
 from .lexicon_fakes import FAKES, SECRET, ZONE, Fake, Row
 
 NAMED = sorted(spec.type for spec in LEXICON if spec.type != "lexicon")
@@ -78,11 +80,11 @@ def far_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return request.param, fake
 
 
-def run(kind: str, options: dict[str, Any], wanted: list[RRset], owned: Any = None) -> publish.Done:
+def run(kind: str, options: dict[str, Any], wanted: list[RRset], owned: Any = None, **job: Any) -> publish.Done:
     config = ProviderConfig("x", kind, options)
     held = SPECS[kind].held(options)
     ours = tuple(one for one in wanted if one.key.type in held)
-    (done,) = work([Job(ours[0].key.zone, config, ours, owned or {}, frozenset(), adopt=False)], True, False)
+    (done,) = work([Job(ours[0].key.zone, config, ours, owned or {}, frozenset(), adopt=False, **job)], True, False)
     return done
 
 
@@ -135,7 +137,7 @@ def test_a_refusal_names_the_keys_and_hides_the_secret(far_end: tuple[str, Fake]
     error = run(kind, fake.options, full()).error
     assert isinstance(error, ProviderError)
     assert SECRET not in str(error)
-    assert "401" in str(error) or "dns_providers.x" in str(error)
+    assert all(f"dns_providers.x.{key}" in str(error) for key in SPECS[kind].secrets)
 
 
 def test_duck_dns_sets_one_address_without_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +161,33 @@ def test_duck_dns_sets_one_address_without_the_other(monkeypatch: pytest.MonkeyP
     assert "not mail in it" in str(run("duckdns", fake.options, [lower]).error)
     fake.refuse = 500
     assert SECRET not in str(run("duckdns", fake.options, both("198.51.100.12"), done.merge.owned).error)
+
+
+def test_duck_dns_is_not_written_to_because_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read by DNS, so what is ours is known from memory; a person's `apply` looks at what stands there."""
+    fake = FAKES["duckdns"]()
+    fake.add(Row("A", "", "203.0.113.66"))
+    fake.install(monkeypatch)
+    ipv4 = RRset(Key("hearth.duckdns.org", "", "A"), 60, frozenset({"198.51.100.10"}))
+    done = run("duckdns", fake.options, [ipv4], {ipv4.key: ipv4.values})
+    assert (done.error, done.merge and done.merge.changes, fake.writes) == (None, [], 0)
+    done = run("duckdns", fake.options, [ipv4], {ipv4.key: ipv4.values}, in_person=True)
+    assert (done.error, done.written, fake.values) == (None, True, {("", "A"): {"198.51.100.10"}})
+
+
+def test_duck_dns_cannot_take_one_address_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FAKES["duckdns"]()
+    zone = "hearth.duckdns.org"
+    fake.add(Row("A", "", "198.51.100.10"))
+    fake.add(Row("AAAA", "", "2001:db8::10"))
+    fake.install(monkeypatch)
+    ipv4 = RRset(Key(zone, "", "A"), 60, frozenset({"198.51.100.11"}))
+    ipv6 = RRset(Key(zone, "", "AAAA"), 60, frozenset({"2001:db8::10"}))
+    done = run("duckdns", fake.options, [ipv4], {ipv4.key: frozenset({"198.51.100.10"}), ipv6.key: ipv6.values})
+    assert done.merge
+    assert (done.error, done.written, done.merge.owned) == (None, True, {one.key: one.values for one in (ipv4, ipv6)})
+    assert "both addresses together" in str(done.merge.withheld[ipv6.key])
+    assert fake.values == {("", "A"): {"198.51.100.11"}, ("", "AAAA"): {"2001:db8::10"}}
 
 
 def test_what_a_module_loses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,10 +215,58 @@ def test_nothing_is_put_over_what_cannot_be_understood(odd: str, monkeypatch: py
     fake.add(Row("AAAA", "broken", "not-an-address"))
     fake.install(monkeypatch)
     before = fake.values
-    error = run("ionos", fake.options, [rrset("", "TXT", "v=spf1 mx -all")]).error
-    assert "cannot be understood" in str(error)
-    assert (fake.values, fake.writes) == (before, 0)
-    assert run("ionos", fake.options, [rrset("mail", "A", "198.51.100.10")]).written
+    spf = rrset("", "TXT", "v=spf1 mx -all")
+    done = run("ionos", fake.options, [spf])
+    assert done.merge
+    assert "(TXT) cannot be understood" in str(done.merge.withheld[spf.key])
+    assert (fake.values, fake.writes, done.error) == (before, 0, None)
+    # All else is written, and what was ours there stays known as ours, wanted or not.
+    mail = rrset("mail", "A", "198.51.100.10")
+    for wanted in ([spf, mail], [mail]):
+        done = run("ionos", fake.options, wanted, {spf.key: spf.values})
+        assert done.merge
+        assert (done.error, list(done.merge.withheld), done.merge.owned[spf.key]) == (None, [spf.key], spf.values)
+        assert fake.values == {**before, ("mail", "A"): {"198.51.100.10"}}
+    # Nor does a CNAME go beside it.
+    alias = rrset("broken", "CNAME", "mail.hearth.example.")
+    done = run("ionos", fake.options, [alias])
+    assert done.merge
+    assert "(AAAA) cannot be understood" in str(done.merge.withheld[alias.key])
+    assert ("broken", "CNAME") not in fake.values
+
+
+def test_a_text_that_cannot_be_understood_does_not_keep_the_address_from_being_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FAKES["ionos"]()
+    fake.add(Row("TXT", "", "odd \\300 value"))
+    fake.install(monkeypatch)
+    world.config["providers"] = {"lab": {"type": "ionos", **fake.options}}
+
+    def question(_server: str, key: Key) -> RRset:
+        there = fake.values.get((key.name, key.type), set())
+        return RRset(key, 60, frozenset(canonical(key.type, value) for value in there))
+
+    monkeypatch.setattr(world, "make", make_provider)
+    monkeypatch.setattr(world, "question", question)
+    report = world.agent().apply()
+    assert report.exit_code == OK, text.lines(report)
+    assert [line for line in text.lines(report) if line.startswith("  NOT WRITTEN at hearth.example TXT: what stands")]
+    world.ipv4 = "198.51.100.77"
+    report = world.agent().check()
+    assert (report.exit_code, fake.values["mail", "A"]) == (OK, {"198.51.100.77"})
+    assert fake.values["", "TXT"] == {"odd \\300 value"}
+    assert fake.values["", "MX"] == {"10 mail.hearth.example."}
+    # It is told as long as it lasts, and only that.
+    for _ in range(2):
+        world.clock += 300
+        assert text.lines(world.agent().check()) == []
+        problems = text.status(world.state)["problems"]
+        assert ["NOT WRITTEN at hearth.example TXT" in line for line in problems] == [True]
+    fake.rows = [row for row in fake.rows if row.type != "TXT"]
+    assert world.agent().apply().exit_code == OK
+    assert fake.values["", "TXT"] == {"v=spf1 mx -all"}
+    assert text.status(world.state)["problems"] == []
 
 
 def test_a_value_with_a_quote_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,7 +613,7 @@ def test_nothing_is_written_below_a_delegation(powerdns: tuple[dict[str, Any], t
 def test_a_wrong_key_is_named(powerdns: tuple[dict[str, Any], type[PowerDnsApi]]) -> None:
     options, _api = powerdns
     error = run("lexicon", {**options, "auth_token": "wrong-token"}, full()).error
-    assert "dns_providers.x (auth_token, pdns_server)" in str(error)
+    assert "dns_providers.x.auth_token, dns_providers.x.pdns_server" in str(error)
     assert "401" in str(error)
     assert "wrong-token" not in str(error)
 

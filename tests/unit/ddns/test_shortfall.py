@@ -98,3 +98,14 @@ def test_every_loss_has_its_words(name: str, rdtype: str, value: str, words: str
     said = shortfall.loss(rrset)
     assert said.startswith(f"no {rdtype} at {rrset.key.fqdn}: ")
     assert words in said
+
+
+@pytest.mark.parametrize("name", ["", "www"])
+def test_what_an_account_holds_at_its_own_names_only_is_lost_elsewhere(name: str) -> None:
+    entry = {"type": "dyndns2", "url": "https://dyn.example/nic", "username": "u", "password": "p"}
+    config = parse({**CONFIG, "providers": {"lab": {**entry, "hostnames": [f"mail.{ZONE}"]}}})
+    here, elsewhere = (RRset(Key(ZONE, one, "MX"), 3600, frozenset({f"10 mail.{ZONE}."})) for one in ("mail", name))
+    assert shortfall.split([here, elsewhere], config) == ([here], [elsewhere])
+    (said,) = shortfall.notes([elsewhere], config)[ZONE]
+    assert said.startswith(f"no MX at {elsewhere.key.fqdn}: mail goes to the address of the name itself")
+    assert "dns_providers.lab.hostnames" in said

@@ -23,8 +23,9 @@ from hearthmail.ddns import address, publish, text
 from hearthmail.ddns.address import Found
 from hearthmail.ddns.address.echo import Echo
 from hearthmail.ddns.address.router import RouterAnswer
-from hearthmail.ddns.config import AddressConfig
+from hearthmail.ddns.config import AddressConfig, ProviderConfig
 from hearthmail.ddns.errors import AddressError
+from hearthmail.ddns.providers.dyndns2 import Query
 from hearthmail.ddns.records import Key, RRset
 from hearthmail.ddns.report import ERROR, OK, Report
 from hearthmail.ddns.schedule import Due, Schedule
@@ -279,9 +280,41 @@ def test_a_day_with_a_server_that_lags(simulation: Simulation) -> None:
     assert world.state.last_look.text == []
 
 
-def test_answers_that_are_forged_lead_to_no_write(simulation: Simulation) -> None:
-    """Who can forge the answers about our zone can make us tell it; what is written comes from the provider's API."""
-    world, honest = simulation.world, simulation.world.question
+def by_dyndns2(world: World) -> None:
+    """The world's zone lies at a service that cannot be asked what it holds: only its name servers can."""
+    entry = {"type": "dyndns2", "service": "noip", "username": "hanako", "password": "geheim"}
+    world.config = {**world.config, "providers": {"lab": {**entry, "hostnames": [f"mail.{ZONE}"]}}}
+
+    def ask(_zone: str, query: Query) -> tuple[int, None, str]:
+        asked = dict(query.parameters)
+        for rdtype, parameter in (("A", "myip"), ("AAAA", "myipv6")):
+            world.zone.pop(("mail", rdtype), None)
+            if parameter in asked:
+                world.zone["mail", rdtype] = {"ttl": 60, "value": asked[parameter]}
+        world.provider.applied.append(query)
+        return 200, None, "good"
+
+    def make(config: ProviderConfig) -> Any:
+        provider = publish.make_provider(config)
+        provider.find_servers = lambda _zone, _configured: list(world.servers)
+        provider.question = lambda server, key: world.question(server, key)
+        provider._ask = ask
+        return provider
+
+    world.make = make  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("at", ["powerdns", "dyndns2"])
+def test_answers_that_are_forged_lead_to_no_write(world: World, at: str) -> None:
+    """Who can forge the answers about our zone can make us tell it; what is written comes from the provider's API, or
+    from memory where the provider has none.
+    """
+    if at == "dyndns2":
+        by_dyndns2(world)
+    world.clock = START - DAY
+    assert world.agent().apply().exit_code == OK
+    simulation = Simulation(world)
+    honest = world.question
 
     def forged(_server: str, key: Key) -> RRset | None:
         return RRset(key, 60, frozenset({"203.0.113.66"} if key.type == "A" else ()))
@@ -296,6 +329,11 @@ def test_answers_that_are_forged_lead_to_no_write(simulation: Simulation) -> Non
     assert world.writes == 1
     assert any("203.0.113.53 answers mail.hearth.example A 203.0.113.66" in line for line in simulation.told)
     assert honest("", Key(ZONE, "mail", "A")) == RRset(Key(ZONE, "mail", "A"), 60, frozenset({"198.51.100.10"}))
+    # They do not keep the address from being followed either.
+    simulation.at(2100, simulation.move("198.51.100.20"))
+    simulation.run(2200)
+    assert world.writes == 2
+    assert honest("", Key(ZONE, "mail", "A")) == RRset(Key(ZONE, "mail", "A"), 60, frozenset({"198.51.100.20"}))
 
 
 def test_what_was_changed_by_hand_is_healed_although_the_servers_lag(simulation: Simulation) -> None:

@@ -21,7 +21,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run(tmp_path: Path) -> Run:
     """Run tools/bootstrap.sh in a clone of its own."""
     (tmp_path / "tools").mkdir()
-    for name in ("tools/bootstrap.sh", "requirements.txt", "requirements-route53.txt"):
+    (tmp_path / "src").mkdir()
+    for name in (
+        "tools/bootstrap.sh",
+        "requirements.txt",
+        "requirements-route53.txt",
+        "src/requirements-agent-python313.txt",
+    ):
         shutil.copy(PROJECT / name, tmp_path / name)
     stubs = tmp_path / "stubs"
     stubs.mkdir()

@@ -28,7 +28,7 @@ def test_the_box_gets_what_the_providers_in_use_need(site: Site) -> None:
     site["mail_domains"][1]["dns"] = "pork"
     model = build(site, fake_hash)
     assert model["dns_packages"] == ["python3-boto3", "python3-httpx"]
-    assert {one["entry"]: one["python"] for one in model["dns_pythons"]} == {"amazon": "3.11", "pork": "3.13"}
+    assert {one["entry"]: one["python"] for one in model["dns_pythons"]} == {"amazon": "3.11", "pork": "3.12"}
 
 
 def test_the_model_of_the_lab(site: Site) -> None:

@@ -63,6 +63,13 @@ class Service:
     pause: int = 0
     login: Literal["account", "host"] = "account"
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether a request without an address of a family takes away the one that stands. Where each family has a
+        parameter of its own, no service's page says so.
+        """
+        return not self.apart and (self.ipv4 == self.ipv6 or self.clear_ipv6)
+
 
 # What is not written on the page of a service is not used. The empty name is any service with a `url` of its own.
 SERVICES: dict[str, Service] = {
@@ -403,6 +410,15 @@ def holds_of(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"A"} | ({"AAAA"} if service.ipv6 else set()) | ({"MX"} if service.mx else set()))
 
 
+def lacks(name: str, options: Mapping[str, Any], fqdn: str) -> str:
+    """Why nothing can stand at a full name: the protocol writes the names of the account only."""
+    try:
+        return "" if fqdn in hostnames(name, options) else f"it is none of the names in dns_providers.{name}.hostnames"
+    except ConfigError:
+        # Told when the provider is made.
+        return ""
+
+
 def check(name: str, options: Mapping[str, Any]) -> tuple[Service, tuple[str, ...]]:
     """Take the service and the names from an entry.
 
@@ -495,10 +511,13 @@ SPEC = ProviderSpec(
     check=check,
     holds=frozenset({"A", "AAAA", "MX"}),
     holds_of=holds_of,
+    lacks=lacks,
     scope="Use the password, key or token that the service has for updates of the one name, where it has one; "
     "otherwise whoever has it can do all that the account can.",
-    limits="The protocol writes addresses, and at some services MX: all other records are printed for a person to "
-    "enter. TTLs are the service's. Services block who repeats an update that changes nothing, so none is sent. deSEC "
-    "takes 1 update a minute for a domain; domaindiscount24 takes the next one after 30 minutes.",
+    limits="The protocol writes addresses of the names in `hostnames`, and at some services the MX of a name whose "
+    "address it writes: all other records are printed for a person to enter. TTLs are the service's. Services block "
+    "who repeats an update that changes nothing, so none is sent. deSEC takes 1 update a minute for a domain; "
+    "domaindiscount24 takes the next one after 30 minutes.",
     keeps_ttl=False,
+    reads=False,
 )

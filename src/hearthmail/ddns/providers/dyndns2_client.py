@@ -7,18 +7,24 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import requests
 from octodns.provider.base import BaseProvider
 from octodns.record import Record
+from octodns.record.rr import Rrset
 
 from hearthmail.ddns import authoritative
 from hearthmail.ddns.errors import DnsError, ProviderError, StopError, WaitError
-from hearthmail.ddns.providers.dyndns2 import Host, Outcome, Query, Service, outcomes, queries, quoted, way_out
+from hearthmail.ddns.merge import Merge
+from hearthmail.ddns.providers.dyndns2 import Outcome, Query, Service, outcomes, queries, quoted, way_out
+from hearthmail.ddns.providers.dyndns2_fit import fit, hosts, sendable
 from hearthmail.ddns.providers.limits import patience
 from hearthmail.ddns.records import Key, RRset
+
+if TYPE_CHECKING:
+    from hearthmail.ddns.publish import Job
 
 # No service needs more of an answer; what is longer is a web page.
 LONGEST_ANSWER = 8192
@@ -41,9 +47,12 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return min(max(seconds, 1.0), LONGEST_WAIT)
 
 
-def by_rank(values: list[tuple[int, str]]) -> list[str]:
-    """MX values with preferences 10, 20 ...: the protocol tells only which one comes first, so only that counts."""
-    return [f"{10 * place} {name}." for place, (_, name) in enumerate(sorted(values), start=1)]
+def ranked(rrset: RRset) -> frozenset[str]:
+    """Its values; those of MX with the preferences 10, 20 ...: the protocol tells only which one comes first."""
+    if rrset.key.type != "MX":
+        return rrset.values
+    pairs = sorted((int(value.split()[0]), value.split()[1].rstrip(".")) for value in rrset.values)
+    return frozenset(f"{10 * place} {name}." for place, (_, name) in enumerate(pairs, start=1))
 
 
 def _as_utf8(text: str) -> str:
@@ -72,6 +81,10 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
         self._credentials = (str(options["username"] or ""), str(options["password"]))
         self.settled: frozenset[str] = frozenset()
         self.unchanged: set[str] = set()
+        # What the name servers say of each place, all of them together.
+        self._seen: dict[Key, RRset] = {}
+        # What of that may be sent: only what is ours, once it is written.
+        self._ours: Mapping[Key, frozenset[str]] = {}
         self.pause = 0.0
         self.find_servers = authoritative.find_servers
         self.question = authoritative.ask
@@ -91,29 +104,22 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
         servers = self.find_servers(apex, self.nameservers)
         view = authoritative.observe(servers, keys, self.question)
         for key in keys:
-            answers = [answer for _, told in sorted(view.answers.items()) if (answer := told.get(key)) is not None]
+            answers = [answer for told in view.answers.values() if (answer := told.get(key)) is not None]
             if not answers:
                 raise DnsError(
                     f"None of the name servers of {apex} answers for {key} ({', '.join(servers)}).",
                     "It is tried again; what stands there must be known before anything is sent.",
                 )
-            self._add(zone, answers[0], lenient)
+            # A server that lags must not hide what stands there.
+            self._seen[key] = RRset(key, answers[0].ttl, frozenset().union(*map(ranked, answers)))
+            self._add(zone, self._seen[key], lenient)
         return True
 
     def _add(self, zone: Any, rrset: RRset, lenient: bool) -> None:
-        values = sorted(rrset.values)
-        if not values:
+        if not rrset.values:
             return
-        if rrset.key.type == "MX":
-            pairs = [(int(value.split()[0]), value.split()[1].rstrip(".")) for value in values]
-            data: list[Any] = [
-                dict(zip(("preference", "exchange"), (int(one.split()[0]), one.split()[1]), strict=True))
-                for one in by_rank(pairs)
-            ]
-        else:
-            data = list(values)
-        record = {"type": rrset.key.type, "ttl": rrset.ttl, "values": data}
-        zone.add_record(Record.new(zone, rrset.key.name, record, source=self, lenient=True), lenient=lenient)
+        made = Rrset(f"{rrset.key.fqdn}.", rrset.key.type, rrset.ttl, sorted(rrset.values))
+        zone.add_record(Record.from_rrset(zone, made, lenient=True, source=self), lenient=lenient)
 
     def supports(self, record: Any) -> bool:
         """Whether the account may hold it: only names that exist there can be written.
@@ -132,14 +138,16 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
 
     # Writing --------------------------------------------------------------------------------------------------
 
+    def fit(self, job: Job, outcome: Merge) -> None:
+        """Leave out what the protocol cannot express, and keep in mind what is ours: nothing else is sent."""
+        fit(self.service, job, outcome, self._seen)
+        self._ours = sendable(self.service, outcome, self._seen)
+
     def _include_change(self, change: Any) -> bool:
         """Leave out what differs in nothing but the TTL: the protocol has none."""
         if change.existing is None or change.new is None:
             return True
-        return bool(
-            change.existing.data.get("values", change.existing.data.get("value"))
-            != change.new.data.get("values", change.new.data.get("value"))
-        )
+        return bool(change.existing.values != change.new.values)
 
     def _apply(self, plan: Any) -> None:
         """Send the whole of every name in which something changes.
@@ -150,9 +158,9 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
         """
         zone = plan.desired.name.rstrip(".")
         self.unchanged, self.pause = set(), 0.0
-        touched = sorted({change.record.name for change in plan.changes})
+        changed = {Key(zone, change.record.name, change.record._type) for change in plan.changes}
         try:
-            todo = queries(self.service, [self._host(plan.desired, name) for name in touched])
+            todo = queries(self.service, hosts(self.service, changed, self._ours))
         except ValueError as error:
             raise ProviderError(
                 self.id, zone, f"{error}.", "Use a provider with an interface for whole zones, or leave it out."
@@ -167,20 +175,6 @@ class Dyndns2Provider(BaseProvider):  # type: ignore[misc]
             )
         for query in left:
             self._send(zone, query)
-
-    def _host(self, desired: Any, name: str) -> Host:
-        records = {record._type: record for record in desired.records if record.name == name}
-        fqdn = f"{name}.{desired.name}".lstrip(".").rstrip(".")
-        addresses = {}
-        for kind in ("A", "AAAA"):
-            values = list(records[kind].values) if kind in records else []
-            if len(values) > 1:
-                raise ValueError(f"it holds one {kind} record a name, not {len(values)} ({fqdn})")
-            addresses[kind] = str(values[0]) if values else ""
-        pairs = [
-            (value.preference, str(value.exchange).rstrip(".")) for value in getattr(records.get("MX"), "values", [])
-        ]
-        return Host(fqdn, addresses["A"], addresses["AAAA"], tuple(exchange for _, exchange in sorted(pairs)))
 
     def _send(self, zone: str, query: Query) -> None:
         found = outcomes(self.service, query, *self._ask(zone, query), secrets=self._secrets)

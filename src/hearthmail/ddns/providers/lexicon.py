@@ -44,6 +44,7 @@ def _spec(
     min_ttl: int = 0,
     scope: str = "",
     limits: str = "",
+    reads: bool = True,
 ) -> ProviderSpec:
     def make_one(name: str, given: Mapping[str, Any]) -> Any:
         return make(module, spec, name, given)
@@ -59,6 +60,7 @@ def _spec(
         scope=scope,
         limits=limits,
         keeps_ttl=False,
+        reads=reads,
     )
     return spec
 
@@ -226,6 +228,7 @@ SPECS: tuple[ProviderSpec, ...] = (
         min_ttl=60,
         scope="There is one token, for all names of the account.",
         limits="One IPv4 and one IPv6 address for a name under duckdns.org; all other records cannot stand there.",
+        reads=False,
     ),
     ANY,
 )

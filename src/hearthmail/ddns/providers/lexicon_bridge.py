@@ -21,7 +21,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 from urllib.parse import quote, quote_plus
 
 import requests
@@ -30,10 +30,14 @@ from octodns.record import Record
 from octodns.record.rr import Rrset
 
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError
+from hearthmail.ddns.merge import Merge, withhold
 from hearthmail.ddns.providers.lexicon import OUR_KEYS
 from hearthmail.ddns.providers.lexicon_repairs import REPAIRS, TRAITS, Traits
 from hearthmail.ddns.providers.limits import LONGEST_PAUSE, RETRIES, patience
 from hearthmail.ddns.records import canonical
+
+if TYPE_CHECKING:
+    from hearthmail.ddns.publish import Job
 
 TARGETS = frozenset({"CNAME", "MX", "NS", "SRV"})
 
@@ -59,9 +63,20 @@ class Entry:
         return self.name, self.type
 
 
+@dataclass
+class Answered:
+    """The status of the last HTTP answer; 0: there was none."""
+
+    status: int = 0
+
+
 @contextlib.contextmanager
-def guarded(seconds: float) -> Iterator[None]:
-    """Give every network call inside a time-out, let nothing wait for long, and keep quiet what modules print."""
+def guarded(seconds: float) -> Iterator[Answered]:
+    """Give every network call inside a time-out, let nothing wait for long, and keep quiet what modules print.
+
+    Some modules tell of a refusal without its status: what is yielded knows it.
+    """
+    answered = Answered()
     send = requests.adapters.HTTPAdapter.send
     sleep = time.sleep
 
@@ -74,7 +89,9 @@ def guarded(seconds: float) -> Iterator[None]:
             self.max_retries = retries.new(
                 total=RETRIES, backoff_factor=LONGEST_PAUSE / 2, respect_retry_after_header=False
             )
-        return send(self, request, *args, **options)
+        answer = send(self, request, *args, **options)
+        answered.status = answer.status_code
+        return answer
 
     def sleep_a_little(pause: float | SupportsIndex) -> None:
         if float(pause) > LONGEST_PAUSE:
@@ -88,7 +105,7 @@ def guarded(seconds: float) -> Iterator[None]:
     socket.setdefaulttimeout(seconds)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            yield
+            yield answered
     finally:
         requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]
         time.sleep = sleep
@@ -163,27 +180,27 @@ class LexiconProvider(BaseProvider):  # type: ignore[misc]
     @contextlib.contextmanager
     def _told(self, zone: str) -> Iterator[None]:
         """Turn whatever a module raises into our error, without the secrets that some put into it."""
+        answered = Answered()
         try:
-            with guarded(self.timeout):
+            with guarded(self.timeout) as answered:
                 yield
         except AgentError:
             raise
         except Exception as error:  # noqa: BLE001 - every module raises its own kinds
-            response = getattr(error, "response", None)
-            status = getattr(response, "status_code", None)
-            if status is not None:
-                said = f"it answers HTTP {status}: {self._harmless(str(getattr(response, 'text', '')))}"
-            else:
-                said = f"{type(error).__name__}: {self._harmless(str(error))}"
-            keys = ", ".join(sorted(self._keys))
-            refused = status in (401, 403) or "auth" in type(error).__name__.lower()
+            # That of `requests`; that of urllib; and where a module does not pass it on.
+            codes = (getattr(getattr(error, "response", None), "status_code", 0), getattr(error, "code", 0))
+            status = next((one for one in (*codes, answered.status) if isinstance(one, int) and one >= 400), 0)
+            text = str(getattr(getattr(error, "response", None), "text", "") or error)
+            said = f"it answers HTTP {status}" if status else type(error).__name__
+            refused = status in (401, 403) if status else "auth" in type(error).__name__.lower()
+            keys = ", ".join(f"dns_providers.{self.id}.{key}" for key in sorted(self._keys))
             way_out = (
-                f"The credentials are not accepted, or not for this zone: correct dns_providers.{self.id} ({keys})."
+                f"The credentials are not accepted, or not for this zone: correct {keys}."
                 if refused
                 else f"Check that the provider is reachable, and dns_providers.{self.id}."
             )
             # No cause: its text may hold a secret.
-            raise ProviderError(self.id, zone, f"{said.rstrip(': .')}.", way_out) from None
+            raise ProviderError(self.id, zone, f"{said}: {self._harmless(text)}".rstrip(": .") + ".", way_out) from None
 
     def _harmless(self, text: str) -> str:
         for key, value in self._keys.items():
@@ -252,19 +269,28 @@ class LexiconProvider(BaseProvider):  # type: ignore[misc]
         return True
 
     def supports(self, record: Any) -> bool:
-        """Whether it may be written.
-
-        :raises ProviderError: when what stands in its place could not be read: nothing may be put over it.
-        """
-        zone = record.zone.name.rstrip(".")
-        if (record.name, record._type) in self._unread.get(zone, ()):
-            raise ProviderError(
-                self.id,
-                zone,
-                f"what stands at {record.fqdn} {record._type} cannot be understood, so nothing is written there.",
-                "Look at it in the provider's own pages, and remove it if it is not needed.",
-            )
+        """Whether it can be written."""
         return record._type in self.holds
+
+    def fit(self, job: Job, outcome: Merge) -> None:
+        """Put nothing over what could not be read, nor a CNAME beside it; try to remove nothing that must stay."""
+        for key in [change.key for change in outcome.changes if change.after is None and not self.traits.takes_back]:
+            why = AgentError(
+                "it can take back both addresses together only, so this one stands there still.",
+                "Remove it on the provider's page.",
+            )
+            withhold(outcome, key, why, job.owned)
+        unread = self._unread[job.zone]
+        going = {key for key in job.owned if key not in outcome.owned}
+        for key in going | {change.key for change in outcome.changes}:
+            there = {kind for name, kind in unread if name == key.name}
+            if key.type in there or "CNAME" in there or (there and key.type == "CNAME"):
+                what = ", ".join(sorted(there))
+                why = AgentError(
+                    f"what stands there ({what}) cannot be understood, so nothing is put over it.",
+                    "Look at it in the provider's own pages, and remove it if it is not needed.",
+                )
+                withhold(outcome, key, why, job.owned)
 
     def _include_change(self, change: Any) -> bool:
         """Leave out what differs in nothing but the TTL."""

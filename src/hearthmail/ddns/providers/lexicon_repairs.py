@@ -9,7 +9,8 @@ Each repair is a class over the module's own, because the module
 - namecheap: replaces all records at once and leaves out how the domain's mail works (`EmailType`);
 - godaddy: writes MX without a priority, and asks for the public suffix list;
 - ionos: writes and reads MX and SRV without their priority;
-- duckdns: deletes both addresses when one is deleted, and waits a minute for a name server;
+- duckdns: deletes both addresses when one is deleted, and waits a minute for a name server; says "KO" and the token;
+- netcup: tells of a refused login in words of something else;
 - powerdns: takes every CNAME for a name in the zone.
 
 A class with `replace_rrset` writes a place in one step.
@@ -34,6 +35,7 @@ class Traits:
     :param priority_apart: whether the preference of an MX record is given beside its content.
     :param chunks: whether a long TXT value is given in strings of 255 characters.
     :param delete_by_id: whether a record is deleted by its identifier; otherwise by type, name and content.
+    :param takes_back: whether a record can be removed while another one of its name stays.
     :param min_ttl: seconds.
     :param default_ttl: seconds, where it does not tell one.
     """
@@ -43,6 +45,7 @@ class Traits:
     priority_apart: bool = False
     chunks: bool = False
     delete_by_id: bool = False
+    takes_back: bool = True
     min_ttl: int = 0
     default_ttl: int = 3600
 
@@ -55,7 +58,7 @@ TRAITS: dict[str, Traits] = {
     "netcup": Traits(apex="@", priority_apart=True, delete_by_id=True),
     "godaddy": Traits(dot=False, min_ttl=600),
     "ionos": Traits(dot=False, delete_by_id=True, min_ttl=60),
-    "duckdns": Traits(),
+    "duckdns": Traits(takes_back=False),
     "powerdns": Traits(chunks=True),
 }
 
@@ -287,6 +290,14 @@ def duckdns(base: Base) -> Base:
             one: dict[str, Any] = {"id": rtype, "type": rtype, "name": name}
             return {**one, "ttl": rrset.ttl, "content": rrset[0].address} if rrset else {}
 
+        def _api_call(self, params: dict[str, str]) -> str:
+            from lexicon.exceptions import AuthenticationError
+
+            answer = str(self._request(query_params=dict(params)).text)
+            if not answer.startswith("OK"):
+                raise AuthenticationError("it answers KO: the token is wrong, or its account has not this name")
+            return answer
+
         def list_records(self, rtype: Any = None, name: Any = None, content: Any = None) -> list[dict[str, Any]]:
             host = f"{self._get_duckdns_domain(self.domain)}.duckdns.org"
             return [one for kind in ("A", "AAAA") if (one := self._get_dns_record(host, kind))]
@@ -302,6 +313,26 @@ def duckdns(base: Base) -> Base:
             self._api_call({"domains": self._get_duckdns_domain(self.domain), kind: contents[0]})
 
     return DuckDns
+
+
+def netcup(base: Base) -> Base:
+    """Tell of a refused login as such: a wrong key is answered with "More than 180 requests per minute" (4013)."""
+
+    class Netcup(base):  # type: ignore[misc]
+        def _apicall(self, method: str, **params: Any) -> Any:
+            from lexicon.exceptions import AuthenticationError
+
+            try:
+                return super()._apicall(method, **params)
+            except OSError:
+                # All that `requests` raises is one.
+                raise
+            except Exception as error:
+                if method == "login":
+                    raise AuthenticationError(f"the login is refused: {error}") from error
+                raise
+
+    return Netcup
 
 
 def powerdns(base: Base) -> Base:
@@ -324,5 +355,6 @@ REPAIRS: dict[str, Callable[[Base], Base]] = {
     "godaddy": godaddy,
     "ionos": ionos,
     "duckdns": duckdns,
+    "netcup": netcup,
     "powerdns": powerdns,
 }

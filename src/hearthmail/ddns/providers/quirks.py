@@ -181,10 +181,18 @@ def desec(base: Provider) -> Provider:
 
 
 def easydns(base: Provider) -> Provider:
-    """easyDNS: entry by entry."""
+    """easyDNS: entry by entry; and the package takes a refusal (403) for "there is no such zone"."""
     from octodns.record import Create
 
+    def not_silently(answer: Any, **_: Any) -> None:
+        if answer.status_code == 403:
+            answer.raise_for_status()
+
     class EasyDns(row_by_row(base)):  # type: ignore[misc]
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            self._client._sess.hooks["response"].append(not_silently)
+
         def _rows(self, zone: Any) -> Iterable[Any]:
             return list(self.zone_records(zone))
 

@@ -56,9 +56,13 @@ class ProviderSpec:
     :param make: makes an octoDNS provider from the entry's name and its keys; None: a person enters the records.
     :param explain: the way out for an HTTP status with which the provider refuses.
     :param holds_of: what an entry with these keys can hold, where that depends on them; otherwise it is `holds`.
+    :param lacks: why an entry of that name, with these keys, cannot hold a type that it holds elsewhere at this full
+        name; empty: it can. Without it the name makes no difference.
     :param check: raises ConfigError where an entry's name and keys are not right together; the preflight asks it too.
     :param further: a regular expression for keys which an entry may have besides `options`; each is a secret.
     :param keeps_ttl: whether it keeps the TTL that it is given. Where it does not, a TTL is never a difference.
+    :param reads: whether it can be asked what it holds. Where it cannot, the name servers are asked, and what they say
+        of records of ours is told, and not believed: see `hearthmail.ddns.publish.as_remembered`.
     :param scope: how a person gets a credential that can do as little as possible, in sentences.
     :param limits: what else a person should know: its rate limits, what it cannot do; in sentences.
     :param debian_packages: what must be installed on the box beside the agent's own libraries.
@@ -81,7 +85,9 @@ class ProviderSpec:
     min_python: tuple[int, int] = (3, 11)
     holds_of: Callable[[Mapping[str, Any]], frozenset[str]] | None = None
     keeps_ttl: bool = True
+    reads: bool = True
     further: str = ""
+    lacks: Callable[[str, Mapping[str, Any], str], str] | None = None
     check: Callable[[str, Mapping[str, Any]], object] | None = None
 
     def held(self, options: Mapping[str, Any]) -> frozenset[str]:
