@@ -80,14 +80,14 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
     remembered.last_attempt = state.now_text()
     state.save(box.state, remembered)
     try:
-        report = _back_up(box, config, restic, lock, progress)
+        report = _back_up(box, config, restic, lock, progress, remembered.last_success)
     except BackupError as error:
         remembered.error = str(error)
         remembered.seconds = round(time.monotonic() - begun, 1)
         state.save(box.state, remembered)
         raise
     report["seconds"] = remembered.seconds = round(time.monotonic() - begun, 1)
-    remembered.error = report["error"]
+    remembered.error, remembered.warnings = report["error"], report["warnings"]
     if report["complete"]:
         remembered.last_success = state.now_text()
         remembered.snapshot = report["snapshot"]
@@ -96,7 +96,9 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
     return report
 
 
-def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Progress) -> dict[str, Any]:
+def _back_up(
+    box: Box, config: Config, restic: Restic, lock: int, progress: Progress, last: str | None
+) -> dict[str, Any]:
     if is_unfinished(box):
         raise BackupError(
             "restore_unfinished",
@@ -133,6 +135,7 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
             f"The backup lacks something. {'; '.join(problems)}. What could be read is in the snapshot; mend the cause "
             "and run `hearth-backup run`."
         )
+    copies = state.read(box.copies)
     report = {
         "complete": not problems,
         "snapshot": outcome.snapshot,
@@ -145,6 +148,8 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
         "missing_paths": sorted(set(paths) - set(present)),
         "unread": outcome.unread,
         "failed_commands": failed,
+        "mail_without_user": copies.get("without_user", []),
+        "warnings": [*_missing(box, kept), *_shrunk(copies.get("shrunk", {}), last)],
         "forgotten": 0,
     }
     if config.forget:
@@ -154,6 +159,26 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
             # The snapshot is there all the same.
             error = f"{error} Old backups could not be removed: {refused}".strip()
     return {"ok": not error, "error": config.mask(error) or None, **report}
+
+
+def _missing(box: Box, kept: list[fragments.Fragment]) -> list[str]:
+    """What is not kept although it should be there: the run is good all the same, but somebody has to look."""
+    return [
+        f"{path} is not there, so it is not kept. Is its disk mounted? Role {one.name} wants it kept "
+        f"({box.fragments.name}/{one.name}.json)."
+        for one in kept
+        for path in one.paths
+        if path not in one.optional and not os.path.lexists(box.at(path))
+    ]
+
+
+def _shrunk(counts: dict[str, list[int]], last: str | None) -> list[str]:
+    """Who has lost most of the mail since the last backup, and how it comes back."""
+    return [
+        f"{address}: {before} messages at the last backup, {now} now. If that was not meant (is the mail's disk "
+        f'mounted?), older backups hold them: `hearth-backup restore-user --user {address} --at "{last}"`'
+        for address, (before, now) in counts.items()
+    ]
 
 
 def _prepare(kept: list[fragments.Fragment], lock: int, progress: Progress) -> dict[str, str]:

@@ -25,6 +25,8 @@ from hearthmail.backup.room import Room
 # At a time: mail must not wait for us.
 AT_ONCE = 2
 TRIES = 5
+# Messages that a mailbox may lose between two copies, however many it held, and nothing is said.
+MANY_LOST = 20
 # Users after which what was done is written down.
 SAVE_EVERY = 200
 
@@ -34,12 +36,17 @@ class Report:
     """What staging did.
 
     :param failed: users and why.
+    :param shrunk: who had lost more than half of the messages since the last copy: how many that held, and how many
+        there are now.
+    :param without_user: whose mail is here although they are in no file, and no copy of it is made or kept.
     """
 
     copied: list[str] = field(default_factory=list)
     unchanged: int = 0
     removed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
+    without_user: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """As it is printed."""
@@ -49,7 +56,13 @@ class Report:
             "unchanged": self.unchanged,
             "removed": self.removed,
             "failed": self.failed,
+            **self.told(),
         }
+
+    def told(self) -> dict[str, Any]:
+        """What the report of the whole backup says too, where there is something to say."""
+        said = {"shrunk": self.shrunk, "without_user": self.without_user}
+        return {name: value for name, value in said.items() if value}
 
 
 def copy_owned(source: Path, target: Path) -> None:
@@ -130,6 +143,19 @@ def gone(staging: Path, mail: Path, users: Iterable[User]) -> list[Path]:
     ]
 
 
+def without_user(staging: Path, mail: Path, users: Iterable[User]) -> list[str]:
+    """Who has mail here, is in no file, and has no copy: after a rebuild it has been moved to its place."""
+    known = {user.place for user in users}
+    return [
+        f"{home.name}@{home.parent.name}"
+        for home in sorted(mail.glob("*/*"))
+        if home.relative_to(mail) not in known
+        and not dovecot.is_nobodys(home.parent.name)
+        and not (staging / home.relative_to(mail) / "Maildir").is_dir()
+        and maildir.has_mail(home / "Maildir")
+    ]
+
+
 def stage_mail(
     box: Box, config: Config, now: Callable[[], int] = time.time_ns, progress: Progress | None = None
 ) -> Report:
@@ -146,7 +172,7 @@ def stage_mail(
     except BackupError as error:
         _write_copies(box, {"all": str(error)})
         raise
-    _write_copies(box, {"failed": report.failed})
+    _write_copies(box, {"failed": report.failed, **report.told()})
     return report
 
 
@@ -166,19 +192,23 @@ def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Prog
     box.staging.mkdir(mode=0o711, exist_ok=True)
     seen_before = state.read(box.staged)
     report = Report()
+    vanished = _vanished(users, mail, box.staging)
+    report.failed |= vanished
     todo = _changed(users, mail, box, seen_before, report, now)
     for one in todo:
         seen_before.pop(one.user.address, None)
     if todo:
         fitting = _with_room(todo, mail, box, config, report)
         _stage_all(dovecot.version(), fitting, mail, box, config, seen_before, report, progress)
-    for home in gone(box.staging, mail, users):
+    # Where a mailbox has vanished, the others may have done so with it: then no copy goes.
+    for home in gone(box.staging, mail, users) if not vanished else ():
         remove(home)
         address = f"{home.name}@{home.parent.name}"
         report.removed.append(address)
         seen_before.pop(address, None)
     if todo or report.removed:
         state.write(box.staged, seen_before)
+    report.without_user = without_user(box.staging, mail, users)
     return report
 
 
@@ -189,12 +219,32 @@ class _Todo:
     :param looks: as what it was seen before the copy; empty where that is not to be trusted.
     :param need: what the copy grows by.
     :param is_first: there is no copy of it yet.
+    :param messages: that the copy held before, and that the mailbox holds.
     """
 
     user: User
     looks: str
     need: Room = field(default_factory=Room)
     is_first: bool = False
+    messages: tuple[int, int] = (0, 0)
+
+    @property
+    def has_shrunk(self) -> bool:
+        """Whether it has lost most of its messages: where a disk is not mounted, Dovecot makes an empty mailbox."""
+        before, now = self.messages
+        return now < before / 2 and before - now >= MANY_LOST
+
+
+def _vanished(users: Iterable[User], mail: Path, staging: Path) -> dict[str, str]:
+    """Who has a copy and no mailbox any more, and what to do: the copy must not pass for the mail of today."""
+    return {
+        user.address: (
+            f"{mail / user.place}/Maildir is gone: is its disk mounted? The copy stays as it was. "
+            f"If it was deleted on purpose: rm -r {staging / user.place}"
+        )
+        for user in users
+        if (staging / user.place / "Maildir").is_dir() and not (mail / user.place / "Maildir").is_dir()
+    }
 
 
 def _changed(
@@ -226,9 +276,10 @@ def _with_room(todo: Iterable[_Todo], mail: Path, box: Box, config: Config, repo
     """
     measured = []
     for one in todo:
-        copy = box.staging / one.user.place / "Maildir"
-        need = room.used(mail / one.user.place / "Maildir") - room.used(copy)
-        measured.append(replace(one, need=need, is_first=not copy.is_dir()))
+        live, copy = mail / one.user.place / "Maildir", box.staging / one.user.place / "Maildir"
+        need = room.used(live) - room.used(copy)
+        messages = (maildir.count(copy), maildir.count(live))
+        measured.append(replace(one, need=need, is_first=not copy.is_dir(), messages=messages))
     left = spare = _spare(box, config)
     for one in sorted(measured, key=lambda one: one.need.bytes):
         if left.holds(one.need):
@@ -281,6 +332,8 @@ def _stage_all(
                 report.failed[one.user.address] = problem
                 continue
             report.copied.append(one.user.address)
+            if one.has_shrunk:
+                report.shrunk[one.user.address] = one.messages
             if one.looks:
                 seen[one.user.address] = one.looks
             if number % SAVE_EVERY == 0:

@@ -7,7 +7,7 @@ import fcntl
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class State:
 
     :param error: why the last attempt failed, with the way out; None when it did not.
     :param files: in the last snapshot.
+    :param warnings: what somebody has to look at although the last backup is whole.
     """
 
     last_attempt: str | None = None
@@ -33,6 +34,7 @@ class State:
     error: str | None = None
     last_check: str | None = None
     check_error: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def now_text() -> str:

@@ -31,6 +31,11 @@ def run_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{report['forgotten']} old snapshots were removed."
     for path in report["missing_paths"]:
         yield f"Not there, so not kept: {path}"
+    if report["mail_without_user"]:
+        names = ", ".join(report["mail_without_user"])
+        yield f"Not kept, for they are not in `mail_users`: {names}. Add them, or delete their mail."
+    for warning in report["warnings"]:
+        yield f"LOOK: {warning}"
     if report["error"]:
         yield f"FAILED: {report['error']}"
 
@@ -64,6 +69,8 @@ def status_lines(state: State, running: bool, progress: dict[str, Any], unfinish
         yield f"{progress['command']}: {progress['text']}"
     if unfinished:
         yield "A restore of the whole box began and did not end: type it again."
+    for warning in state.warnings:
+        yield f"LOOK: {warning}"
     for error in (state.error, state.check_error):
         if error:
             yield f"FAILED: {error}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hearthmail.backup import processes, progress, state
+from hearthmail.backup import processes, progress, stage, state
 from hearthmail.backup.cli import FAILED, LATER
 from hearthmail.backup.errors import BackupError, RefusedError, UsageError
 from tests.unit.backup.conftest import HOST, MAIL, SOURCES, World
@@ -21,7 +21,7 @@ CHECK_SERVICE = SOURCES.parent / "roles/backup/templates/etc/systemd/system/hear
 VERSIONS = pytest.mark.parametrize("version", ["0.14", "0.18"])
 
 
-def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     found = json.loads(capsys.readouterr().out)
     assert isinstance(found, dict)
     return found
@@ -111,6 +111,65 @@ def test_a_mailbox_that_cannot_be_copied_is_named(world: World) -> None:
     world.doveadm_fails(**{"taro@hearth.example": [75]})
     assert world.run("run") == 1
     assert "taro@hearth.example" in str(world.state.error)
+
+
+def test_a_mailbox_that_vanished_fails_it(world: World) -> None:
+    assert world.run("run") == 0
+    stage.remove(world.home("taro@hearth.example"))
+    assert world.run("run") == 1
+    assert "taro@hearth.example" in str(world.state.error)
+
+
+def test_a_mailbox_that_was_emptied_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(30):
+        world.deliver("taro@hearth.example", f"more{number}")
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+    before = world.state.last_success
+    stage.remove(world.home("taro@hearth.example") / "Maildir")
+    world.deliver("taro@hearth.example", "new")
+    capsys.readouterr()
+    assert world.run("run") == 0
+    (warning,) = world.state.warnings
+    assert "taro@hearth.example: 31 messages at the last backup, 1 now" in warning
+    assert before is not None
+    assert f'restore-user --user taro@hearth.example --at "{before}"' in warning
+    assert warning in capsys.readouterr().out
+    assert world.run("status") == 0
+    assert warning in capsys.readouterr().out
+    assert world.run("run") == 0
+    assert world.state.warnings == [], "told once"
+
+
+def test_mail_of_nobody_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.users("hanako@hearth.example")
+    assert world.run("run") == 0
+    said = capsys.readouterr().out
+    assert "taro@hearth.example" in said
+    assert "mail_users" in said
+    assert world.run("run", "--json") == 0
+    assert answer(capsys)["mail_without_user"] == ["taro@hearth.example"]
+
+
+def test_a_path_that_is_not_there_is_told_unless_it_may_be(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ["/var/lib/nowhere", "/var/lib/later"]
+    world.fragment("other", {"paths": paths, "optional": ["/var/lib/later"]})
+    assert world.run("run", "--json") == 0
+    report = answer(capsys)
+    assert [path.removeprefix(str(world.path)) for path in report["missing_paths"]] == sorted(paths)
+    (warning,) = world.state.warnings
+    assert warning == report["warnings"][0]
+    assert "/var/lib/nowhere" in warning
+    assert "backup.d/other.json" in warning
+    world.write("/var/lib/nowhere", "x")
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+
+
+def test_what_may_be_missing_must_be_kept(world: World) -> None:
+    world.fragment("other", {"paths": ["/a"], "optional": ["/b"]})
+    assert world.run("run") == 1
+    assert "`optional` has '/b', which is not in `paths`" in str(world.state.error)
 
 
 def test_a_broken_fragment_is_named_and_nothing_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:

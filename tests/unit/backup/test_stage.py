@@ -265,3 +265,54 @@ def test_a_disk_that_fills_up_meanwhile(world: World, monkeypatch: pytest.Monkey
         patched.setattr(stage, "stage_user", full)
         assert list(stage.stage_mail(world.box, world.config).failed) == [TARO]
     assert (world.staged(TARO) / "Maildir/new/four").exists(), "an older copy stays"
+
+
+# Mail that went away ----------------------------------------------------------------------------------------------
+
+
+def test_a_mailbox_that_vanished_has_failed_and_its_copy_stays(world: World) -> None:
+    """The mail's disk is not mounted: the old copy must not pass for the mail of today."""
+    copied(world)
+    stage.remove(world.home(TARO))
+    report = stage.stage_mail(world.box, world.config)
+    assert list(report.failed) == [TARO]
+    assert "mounted" in report.failed[TARO]
+    assert f"rm -r {world.staged(TARO)}" in report.failed[TARO]
+    assert (world.staged(TARO) / "Maildir/new/four").exists()
+    stage.remove(world.staged(TARO))
+    assert copied(world) == [], "deleted on purpose"
+
+
+def test_where_a_mailbox_vanished_no_copy_of_former_users_goes(world: World) -> None:
+    copied(world)
+    world.users(HANAKO)
+    stage.remove(world.home(HANAKO))
+    stage.remove(world.home(TARO))
+    assert stage.stage_mail(world.box, world.config).removed == []
+    assert world.staged(TARO).is_dir()
+
+
+def test_a_mailbox_that_lost_most_of_its_mail_is_told(world: World) -> None:
+    """Where a disk was not mounted Dovecot makes an empty Maildir, and the copy becomes equal to it."""
+    for number in range(stage.MANY_LOST + 1):
+        world.deliver(TARO, f"more{number}")
+    copied(world)
+    assert "shrunk" not in state.read(world.box.copies)
+    stage.remove(world.home(TARO) / "Maildir")
+    world.deliver(TARO, "new")
+    (world.home(HANAKO) / "Maildir/new/one").unlink()
+    report = stage.stage_mail(world.box, world.config)
+    assert report.failed == {}
+    assert report.shrunk == {TARO: (stage.MANY_LOST + 2, 1)}
+    assert state.read(world.box.copies)["shrunk"] == {TARO: [stage.MANY_LOST + 2, 1]}
+
+
+def test_mail_of_nobody_that_has_no_copy_is_told(world: World) -> None:
+    """After a rebuild the copy of a user who is no longer in mail_users has been moved to its place."""
+    world.deliver("hearth-probe@hearthmail.invalid", "own")
+    copied(world)
+    world.users(HANAKO)
+    assert stage.stage_mail(world.box, world.config).without_user == [], "its last copy is in each backup"
+    stage.remove(world.staged(TARO))
+    assert stage.stage_mail(world.box, world.config).without_user == [TARO]
+    assert state.read(world.box.copies)["without_user"] == [TARO]
