@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -129,6 +130,12 @@ def _back_up(
     problems = [f"{command} failed: {why}" for command, why in failed.items()]
     if outcome.unread:
         problems.append(f"{len(outcome.unread)} files could not be read: {_some(outcome.unread)}")
+        if not failed:
+            try:
+                # The newest one shall say that it lacks something. To mark this one would need the right to delete.
+                outcome = replace(restic.backup(present, exclude, True, progress), unread=outcome.unread)
+            except BackupError as refused:
+                problems.append(f"that could not be noted in the repository: {refused}")
     error = ""
     if problems:
         error = (

@@ -25,7 +25,7 @@ from hearthmail.backup.reach import must_answer
 from hearthmail.backup.when import Snapshot
 
 TAG = "hearthmail"
-# Of a snapshot for which a command before it failed.
+# Of a snapshot that lacks something: a command before it failed, or files could not be read.
 INCOMPLETE = "incomplete"
 
 
@@ -165,7 +165,7 @@ class Restic:
     def backup(self, paths: Sequence[str], exclude: Sequence[str], incomplete: bool, progress: Progress) -> Outcome:
         """Take a snapshot.
 
-        :param incomplete: mark it as one for which a command before it failed.
+        :param incomplete: mark it as one that lacks something.
         :raises BackupError: when there is no snapshot at all.
         """
         outcome = Outcome()

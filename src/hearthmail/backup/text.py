@@ -100,7 +100,7 @@ def all_lines(report: dict[str, Any]) -> Iterator[str]:
     )
     yield f"Lost: what was accepted after {_time(report['time'])} and before the box died."
     if report["incomplete"]:
-        yield "That backup was marked incomplete: a command before it had failed."
+        yield "That backup was marked incomplete: a command before it had failed, or files could not be read."
     for address, why in list(report["copy_failed"].items())[:LISTED]:
         if address not in report["earlier"]:
             yield f"{address}: its copy had failed then ({why}); what came back is the copy of a run before."

@@ -15,6 +15,7 @@ import pytest
 from hearthmail.backup import processes, progress, stage, state
 from hearthmail.backup.cli import FAILED, LATER
 from hearthmail.backup.errors import BackupError, RefusedError, UsageError
+from hearthmail.backup.restic import Restic
 from tests.unit.backup.conftest import HOST, MAIL, SOURCES, World
 
 CHECK_SERVICE = SOURCES.parent / "roles/backup/templates/etc/systemd/system/hearth-backup-check.service.j2"
@@ -93,6 +94,31 @@ def test_files_that_could_not_be_read_fail_it(world: World, capsys: pytest.Captu
     assert answer(capsys)["unread"] == ["/var/lib/x/gone"]
     assert "/var/lib/x/gone" in str(world.state.error)
     assert world.state.snapshot == good.snapshot, "the last good one stays named"
+
+
+def test_a_backup_that_could_not_read_all_is_marked(world: World) -> None:
+    world.restic_fails(backup={"code": 3, "stderr": '{"message_type": "error", "item": "/var/lib/x/gone"}'})
+    assert world.run("run") == 1
+    newest = world.restic.snapshots()[-1]
+    assert "incomplete" in newest.tags
+    world.restic_works()
+    assert world.run("run") == 0
+    assert "incomplete" not in world.restic.snapshots()[-1].tags
+
+
+def test_a_mark_that_cannot_be_made_is_told_beside_the_rest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Restic.backup
+
+    def once(self: Restic, paths: Any, exclude: Any, incomplete: bool, shown: Any) -> Any:
+        if incomplete:
+            raise BackupError("unreachable", "The line is down.", "")
+        return real(self, paths, exclude, incomplete, shown)
+
+    monkeypatch.setattr(Restic, "backup", once)
+    world.restic_fails(backup={"code": 3, "stderr": '{"message_type": "error", "item": "/var/lib/x/gone"}'})
+    assert world.run("run") == 1
+    assert "/var/lib/x/gone" in str(world.state.error)
+    assert "The line is down." in str(world.state.error)
 
 
 def test_a_failing_command_fails_it_but_the_rest_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:
