@@ -111,7 +111,7 @@ def _run(arguments: argparse.Namespace, box: Box) -> int:
     with _locked(box, arguments.wait) as lock:
         progress = Progress(arguments.command, True if arguments.progress else None, file=box.progress)
         try:
-            restic = Restic(box, settings, None if lock < 0 else lock)
+            restic = Restic(box, settings, None if lock < 0 else lock, progress)
             report, lines = _work(arguments, box, settings, restic, lock, progress, typed)
         finally:
             # Our parent's file goes with our parent.

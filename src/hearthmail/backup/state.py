@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -69,7 +70,7 @@ def save(path: Path, state: State) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, wait: float = 0) -> Iterator[int]:
-    """Hold the lock.
+    """Hold the lock. The time of its file says since when.
 
     :param wait: seconds to wait for it.
     :returns: its descriptor. Whoever inherits it holds the lock too: so a restic that outlives us keeps others out.
@@ -93,6 +94,7 @@ def locked(path: Path, wait: float = 0) -> Iterator[int]:
         yield file.fileno()
 
 
+        os.utime(file.fileno())
 def is_locked(path: Path) -> bool:
     """Whether a backup or restore runs now. Only looks: it makes no file."""
     if not path.exists():

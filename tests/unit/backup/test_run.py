@@ -484,3 +484,43 @@ def test_a_failed_run_tells_others_why(world: World, capsys: pytest.CaptureFixtu
     world.doveadm_fails(**{"hanako@hearth.example": [75]})
     assert world.run("run", "--json") == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("hearth-backup: The backup lacks something.")
+def test_a_run_that_hangs_changes_no_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """restic goes on telling how far it is when nothing moves any more, and the probe takes a changed file for life."""
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    shown = progress.Progress("run", active=False, file=world.box.progress)
+
+    def written(*numbers: float) -> int:
+        files, done, left = numbers
+        shown.show(int(files), 10, int(done), 100, left)
+        return world.box.progress.stat().st_ino
+
+    first = written(1, 10, 60)
+    assert written(1, 10, 65) == first
+    assert written(1, 11, 70) != first
+    shown.line("66.67%  2 / 3 packs")
+    packs = world.box.progress.stat().st_ino
+    shown.line("66.67%  2 / 3 packs")
+    assert world.box.progress.stat().st_ino == packs
+
+
+def test_a_long_check_tells_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    told = []
+    monkeypatch.setattr(progress.Progress, "say", lambda _self, text, **_numbers: told.append(text))
+    world.run("run")
+    # As restic 0.14 prints it where nobody sits, with RESTIC_PROGRESS_FPS; Debian 13's does the same.
+    lines = "load indexes\n[0:05] 33.33%  1 / 3 packs\n[1:02:03] 66.67%  2 / 3 packs\n[0:00]          0 packs"
+    world.restic_fails(check={"code": 1, "stdout": lines, "stderr": "Fatal: repository contains errors"})
+    assert world.run("check") == 1
+    assert told[-3:] == ["33.33%  1 / 3 packs", "66.67%  2 / 3 packs", "0 packs"]
+    assert "packs" not in str(world.state.check_error), "it is no damage"
+
+
+def test_the_lock_says_since_when_it_is_held(world: World) -> None:
+    world.box.lock.parent.mkdir(parents=True)
+    world.box.lock.touch()
+    os.utime(world.box.lock, (1e9, 1e9))
+    with state.locked(world.box.lock):
+        assert time.time() - world.box.lock.stat().st_mtime < 60
+
+

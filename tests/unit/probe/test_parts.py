@@ -164,6 +164,31 @@ def test_locks(tmp_path: Path) -> None:
     assert box.busy(backup, [apt]) == ""
 
 
+def test_a_backup_that_hangs_forbids_no_reboot(tmp_path: Path) -> None:
+    lock, progress = tmp_path / "backup.lock", tmp_path / "backup.progress"
+    lock.touch()
+    progress.touch()
+    now = time.time()
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def busy(begun: float, said: float) -> str:
+            os.utime(lock, (now - begun, now - begun))
+            os.utime(progress, (now - said, now - said))
+            return box.busy(lock, [], progress)
+
+        assert "backup" in busy(86400, 60), "it works through the night"
+        assert "backup" in busy(60, 86400), "the file of a run that was killed; this one has said nothing yet"
+        assert busy(3 * 3600, 3 * 3600) == ""
+        progress.unlink()
+        os.utime(lock, (now - 3 * 3600, now - 3 * 3600))
+        assert box.busy(lock, [], progress) == "", "it has never said anything"
+        assert not box.backup_runs(lock, progress)
+        os.utime(lock, (now, now))
+        assert box.backup_runs(lock, progress)
+    assert not box.backup_runs(lock, progress)
+
+
 @pytest.mark.parametrize(("in_days", "level"), [(0, YELLOW), (-30, GREEN), (8, RED), (20, RED)])
 def test_a_real_certificate_of_ten_days(pem: Path, in_days: float, level: str) -> None:
     config = Config("mail.hearth.example", certificate=str(pem))
