@@ -11,7 +11,7 @@ from typing import Any
 
 from hearthmail.backup import fragments, place, restic_errors, state
 from hearthmail.backup.config import Box, Config
-from hearthmail.backup.errors import BackupError
+from hearthmail.backup.errors import PASSING, BackupError
 from hearthmail.backup.processes import run_fragment_command
 from hearthmail.backup.progress import Progress
 from hearthmail.backup.restic import Restic, packs_in
@@ -223,15 +223,20 @@ def check(box: Box, config: Config, restic: Restic, lock: int, progress: Progres
             # Frees the room of what `forget` removed: too slow for every hour.
             restic.call("prune")
     except BackupError as error:
-        _write_check(box, str(error))
+        _write_check(box, str(error), error.kind in PASSING)
         raise
     _write_check(box, report["error"])
     return report
 
 
-def _write_check(box: Box, error: str | None) -> None:
+def _write_check(box: Box, error: str | None, again: bool = False) -> None:
     remembered = state.load(box.state)
-    remembered.last_check, remembered.check_error = state.now_text(), error
+    if again and remembered.check_error and not remembered.check_again:
+        # What the check before has found is still so.
+        return
+    remembered.check_error, remembered.check_again = error, again
+    if not again:
+        remembered.last_check = state.now_text()
     state.save(box.state, remembered)
 
 

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from hearthmail.backup import backup, config, restore, stage, state, text
 from hearthmail.backup.config import Box
-from hearthmail.backup.errors import BackupError
+from hearthmail.backup.errors import PASSING, BackupError
 from hearthmail.backup.processes import LOCK_HELD
 from hearthmail.backup.progress import Progress
 from hearthmail.backup.progress import read as read_progress
@@ -29,8 +29,6 @@ from hearthmail.backup.restic import Restic
 GOOD, FAILED = 0, 1
 # EX_TEMPFAIL of sysexits.h. hearth-backup-check.service names all the others: systemd starts it again after this one.
 LATER = 75
-# Another run here, another machine in the repository, a line that is down: they say nothing about the backups.
-PASSING = frozenset({"running", "locked", "unreachable"})
 
 
 def _parser() -> argparse.ArgumentParser:

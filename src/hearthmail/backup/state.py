@@ -23,6 +23,8 @@ class State:
 
     :param error: why the last attempt failed, with the way out; None when it did not.
     :param files: in the last snapshot.
+    :param last_check: when one came to an end.
+    :param check_again: whether `check_error` is one that passes: it is tried again by itself.
     :param warnings: what somebody has to look at although the last backup is whole.
     """
 
@@ -35,6 +37,7 @@ class State:
     error: str | None = None
     last_check: str | None = None
     check_error: str | None = None
+    check_again: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -91,10 +94,10 @@ def locked(path: Path, wait: float = 0) -> Iterator[int]:
                         "Wait until it ends: `hearth-backup status` shows it; `--wait SECONDS` waits here.",
                     ) from error
             time.sleep(0.1)
+        os.utime(file.fileno())
         yield file.fileno()
 
 
-        os.utime(file.fileno())
 def is_locked(path: Path) -> bool:
     """Whether a backup or restore runs now. Only looks: it makes no file."""
     if not path.exists():

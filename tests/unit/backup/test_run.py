@@ -393,16 +393,29 @@ def test_a_check_that_met_what_passes_is_tried_again(world: World) -> None:
     world.restic_fails(check={"code": 11, "stderr": "unable to create lock in backend: repository is already locked"})
     assert world.run("check") == LATER
     assert "is locked by another process" in str(world.state.check_error)
+    assert (world.state.check_again, world.state.last_check) == (True, None), "it did not come to an end"
     world.restic_works()
     with state.locked(world.box.lock):
         assert world.run("check") == LATER
         assert world.run("run") == 1, "it comes again in an hour anyway"
     assert world.run("check") == 0
     assert world.state.check_error is None
+    assert world.state.last_check
     password = {"code": 12, "stderr": "Fatal: wrong password or no key found"}
     for stays in (password, {"code": 1, "stderr": "odd"}, DAMAGE):
         world.restic_fails(check=stays)
         assert world.run("check") == 1
+        assert not world.state.check_again
+
+
+def test_a_line_that_is_down_does_not_hide_damage(world: World) -> None:
+    world.run("run")
+    world.restic_fails(check=DAMAGE)
+    assert world.run("check") == 1
+    world.restic_fails(check={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert world.run("check") == LATER
+    assert PACK in str(world.state.check_error)
+    assert not world.state.check_again
 
 
 def test_the_service_tries_again_after_that_code_alone() -> None:
@@ -472,18 +485,6 @@ def test_progress_in_a_file_for_others(world: World, monkeypatch: pytest.MonkeyP
     assert progress.read(world.box.progress) == {}
 
 
-def test_a_fragments_command_leaves_the_file_to_its_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    state.write(world.box.progress, {"command": "run", "pid": 1, "text": "x"})
-    monkeypatch.setenv(processes.LOCK_HELD, "1")
-    monkeypatch.setattr(progress, "INTERVAL", 0)
-    assert world.run("stage-mail") == 0
-    assert progress.read(world.box.progress)["text"] == "2 of 2 mailboxes copied"
-
-
-def test_a_failed_run_tells_others_why(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.doveadm_fails(**{"hanako@hearth.example": [75]})
-    assert world.run("run", "--json") == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("hearth-backup: The backup lacks something.")
 def test_a_run_that_hangs_changes_no_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """restic goes on telling how far it is when nothing moves any more, and the probe takes a changed file for life."""
     monkeypatch.setattr(progress, "INTERVAL", 0)
@@ -524,3 +525,15 @@ def test_the_lock_says_since_when_it_is_held(world: World) -> None:
         assert time.time() - world.box.lock.stat().st_mtime < 60
 
 
+def test_a_fragments_command_leaves_the_file_to_its_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.write(world.box.progress, {"command": "run", "pid": 1, "text": "x"})
+    monkeypatch.setenv(processes.LOCK_HELD, "1")
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    assert world.run("stage-mail") == 0
+    assert progress.read(world.box.progress)["text"] == "2 of 2 mailboxes copied"
+
+
+def test_a_failed_run_tells_others_why(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.doveadm_fails(**{"hanako@hearth.example": [75]})
+    assert world.run("run", "--json") == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("hearth-backup: The backup lacks something.")
