@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+# The programs of the box are no package on the controller.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "src"))
+from hearthmail.backup import when
+from hearthmail.backup.errors import UsageError
 
 NAMED = 10
 
@@ -59,4 +66,13 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name the filters."""
-        return {"rebuild_report": rebuild_report}
+        return {"rebuild_report": rebuild_report, "is_backup_time": is_backup_time}
+def is_backup_time(text: str) -> bool:
+    """Tell whether `hearth-backup` will understand a point in time, e.g. `2026-11-23 08:00`."""
+    try:
+        when.parse(str(text))
+    except UsageError:
+        return False
+    return True
+
+

@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--target", help="restore to here first; best on the mail's file system")
     whole.add_argument("--over-mail", action="store_true", help="go on though some mailboxes hold mail: they stay")
     whole.add_argument("--again", action="store_true", help="begin anew after one that ended")
+    command("close-restore", "the restored box is at work: what is typed now is another restore (rebuild.yml runs it)")
     command("stage-mail", "copy all mail consistently for a backup (a fragment runs it)")
     command("place-mail", "move restored mail to its place (a fragment runs it)")
     return parser
@@ -104,6 +105,12 @@ def _run(arguments: argparse.Namespace, box: Box) -> int:
         found = Restic(box, settings).snapshots()
         listed = [{"id": one.id, "time": one.time.isoformat(), "files": one.files, "tags": one.tags} for one in found]
         _print({"ok": True, "snapshots": listed}, text.snapshot_lines(found), arguments.json)
+        return GOOD
+    if arguments.command == "close-restore":
+        # Without the lock: a backup that runs by now changes nothing of it.
+        closed = restore.close(box)
+        said = "The restore is closed." if closed else "There is no restore to close."
+        _print({"ok": True, "closed": closed}, [said], arguments.json)
         return GOOD
     typed = time.time()
     with _locked(box, arguments.wait) as lock:
