@@ -86,6 +86,11 @@ class Box:
         return self.base / "damaged"
 
     @property
+    def queue(self) -> Path:
+        """What waited in Postfix's queue, as `postqueue -j` listed it (role postfix)."""
+        return self.base / "queue.json"
+
+    @property
     def lock(self) -> Path:
         """Held while a backup or a restore runs."""
         return self.at("/run/hearthmail/backup.lock")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -177,9 +178,9 @@ class Journal:
     expected: dict[str, int] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
-
     at: str | None = None
     begun: str = ""
+
 
 def load_journal(path: Path) -> Journal:
     """Read the journal; without one nothing has begun.
@@ -199,7 +200,6 @@ def is_unfinished(box: Box) -> bool:
     return load_journal(box.journal).stage in (RESTORING, PLACING)
 
 
-def place_mail(box: Box, config: Config, progress: Progress | None = None) -> place.Placed:
 def close(box: Box) -> bool:
     """Close the restore that has ended: the box is at work, and what is typed from now on is another one.
 
@@ -220,6 +220,7 @@ def close(box: Box) -> bool:
     return True
 
 
+def place_mail(box: Box, config: Config, progress: Progress | None = None) -> place.Placed:
     """Move restored mail to its place: the fragment's command after a restore.
 
     :raises RefusedError: without a restore: then the staging is the last backup's copy, not what was restored.
@@ -253,9 +254,9 @@ def restore_all(
     """
     box.make_base()
     journal = load_journal(box.journal)
-    if journal.stage == DONE and not again:
     if journal.stage == CLOSED or (at is not None and at != journal.at):
         journal = Journal()
+    if journal.stage == DONE and not again:
         return {**journal.report, "already_done": True}
     if journal.stage in ("", DONE, RESTORING):
         if not over_mail:
@@ -495,6 +496,7 @@ def _report(box: Box, config: Config, journal: Journal, problems: list[str]) -> 
         "stage": journal.stage if problems else DONE,
         "snapshot": journal.snapshot,
         "time": journal.time,
+        "begun": journal.begun,
         "incomplete": journal.incomplete,
         "copy_failed": journal.copy_failed,
         "earlier": journal.earlier,
@@ -506,5 +508,25 @@ def _report(box: Box, config: Config, journal: Journal, problems: list[str]) -> 
         "fewer": fewer,
         "users_without_mail": sorted(set(addresses) - set(journal.expected)),
         "mail_without_user": sorted(set(journal.expected) - set(addresses)) if users is not None else [],
+        "queue": waited(box.queue),
         "problems": problems,
     }
+
+
+def waited(listing: Path) -> list[dict[str, Any]]:
+    """Read what waited in the queue of the old box: id, sender and recipients of each message, but for the probe's.
+
+    The listing is that of `postqueue -j`, an object a line. What had not left by the old box's death has died with it.
+    """
+    found = []
+    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.is_file() else ():
+        try:
+            data = json.loads(line)
+            recipients = [str(one["address"]) for one in data["recipients"]]
+            message = {"id": str(data["queue_id"]), "sender": str(data["sender"]), "recipients": recipients}
+        except (ValueError, TypeError, KeyError):
+            # The disk was full while it was written.
+            continue
+        if not all(map(dovecot.is_nobodys, recipients)):
+            found.append(message)
+    return found

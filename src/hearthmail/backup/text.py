@@ -89,6 +89,16 @@ def user_lines(report: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def queue_lines(queue: list[dict[str, Any]]) -> Iterator[str]:
+    """What waited in the old box's queue."""
+    if queue:
+        yield f"{len(queue)} messages waited in its queue at that time. What had not left before it died is lost:"
+    for one in queue[:LISTED]:
+        yield f"  {one['id']} from {one['sender'] or 'the mail system'} to {', '.join(one['recipients'])}"
+    if queue[LISTED:]:
+        yield f"  ... and {len(queue) - LISTED} more (--json lists all)"
+
+
 def all_lines(report: dict[str, Any]) -> Iterator[str]:
     """What came back of the box, from when, and what is missing."""
     if report.get("already_done"):
@@ -98,7 +108,9 @@ def all_lines(report: dict[str, Any]) -> Iterator[str]:
         f"{report['files']} files, {size_text(report['bytes'])}, {report['messages']} messages "
         f"in {len(report['messages_of'])} mailboxes."
     )
-    yield f"Lost: what was accepted after {_time(report['time'])} and before the box died."
+    begun = f"; that was before {_time(report['begun'])}, when this restore began" if report.get("begun") else ""
+    yield f"Lost: what was accepted after {_time(report['time'])} and before the box died{begun}."
+    yield from queue_lines(report.get("queue", []))
     if report["incomplete"]:
         yield "That backup was marked incomplete: a command before it had failed, or files could not be read."
     for address, why in list(report["copy_failed"].items())[:LISTED]:
