@@ -20,6 +20,8 @@ from hearthmail.backup.stage import remove
 
 # Names in a message; the report has all.
 SHOWN = 5
+# Seconds from one check to the next.
+WEEK = 7 * 86400
 
 
 def _some(names: list[str]) -> str:
@@ -240,8 +242,18 @@ def _write_check(box: Box, error: str | None, again: bool = False) -> None:
     state.save(box.state, remembered)
 
 
-def _check(config: Config, restic: Restic, sample: str | None = None) -> dict[str, Any]:
-    result = restic.check(config.check_sample if sample is None else sample)
+def sample(share: str) -> str:
+    """What of the data this week's check reads, in restic's notation.
+
+    :param share: `2%`, a random one each time; or `1/52`, the parts of which come one after the other, a week each. A
+        check that is tried again reads the same.
+    """
+    _, slash, parts = share.partition("/")
+    return f"{int(time.time() // WEEK) % int(parts) + 1}/{parts}" if slash else share
+
+
+def _check(config: Config, restic: Restic, part: str | None = None) -> dict[str, Any]:
+    result = restic.check(sample(config.check_sample) if part is None else part)
     said = restic_errors.plain(f"{result.out}\n{result.err}")
     if result.code == 0:
         return {"ok": True, "damaged": False, "packs": [], "error": None, "healed": []}
@@ -311,7 +323,7 @@ def _repair(
     restic.call("repair", "snapshots", *forget, folder=folder)
     healed.append("snapshots")
     # The data of a pack is read again by the next check; what was broken is out now.
-    after = _check(config, restic, sample="")
+    after = _check(config, restic, part="")
     if after["ok"] and not any(folder.iterdir()):
         remove(folder)
     return {**after, "packs": report["packs"], "damaged": True, "healed": healed}

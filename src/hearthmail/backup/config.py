@@ -124,7 +124,7 @@ class Config:
     :param repository: restic's name of it; may hold a password.
     :param environment: credentials for it, as restic's environment variables.
     :param forget: whether the box itself deletes old snapshots; else the other side does.
-    :param check_sample: how much of the data a check reads, e.g. `2%`.
+    :param check_sample: how much of the data a check reads, e.g. `2%`, or `1/52`: another part each week.
     :param interval: seconds between two backups.
     :param restore_directory: where the whole box is restored to before it is put in its place.
     :param reserve_percent: of the disk of the mail's copies, that they leave free.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hearthmail.backup import processes, progress, stage, state
+from hearthmail.backup import backup, processes, progress, stage, state
 from hearthmail.backup.cli import FAILED, LATER
 from hearthmail.backup.errors import BackupError, RefusedError, UsageError
 from hearthmail.backup.restic import Restic
@@ -45,10 +45,10 @@ def test_a_backup(world: World, version: str, capsys: pytest.CaptureFixture[str]
     assert saved.last_success.endswith("+00:00")
     assert world.box.state.stat().st_mode & 0o777 == 0o644
     assert world.run("run") == 0
-    backup = world.calls("restic")[-1]
-    assert backup[backup.index("--host") + 1] == HOST
-    assert backup[backup.index("--tag") + 1] == "hearthmail"
-    assert ("--group-by" in backup) == (version == "0.18")
+    called = world.calls("restic")[-1]
+    assert called[called.index("--host") + 1] == HOST
+    assert called[called.index("--tag") + 1] == "hearthmail"
+    assert ("--group-by" in called) == (version == "0.18")
     assert [call[-1] for call in world.calls("restic") if "init" in call] == ["init"], "once"
     assert "secret-of-the-repository" not in str(world.calls("restic"))
 
@@ -330,6 +330,23 @@ def test_a_good_check(world: World) -> None:
     called = [call for call in world.calls("restic") if "check" in call]
     assert called[0][-1] == "--read-data-subset=2%"
     assert world.calls("restic")[-1][-1] == "prune"
+
+
+def test_each_part_is_read_once_in_a_year(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share in percent is a random one each time: 52 of 2 % read about 65 % of all."""
+    world.configure(check_sample="1/52")
+    world.run("run")
+    sunday = 1_800_000_000.0
+    read = []
+    for week in range(52):
+        monkeypatch.setattr(time, "time", lambda week=week: sunday + week * 7 * 86400)
+        if week < 2:
+            assert world.run("check") == 0
+            read.append(world.calls("restic")[-1][-1].removeprefix("--read-data-subset="))
+        else:
+            read.append(backup.sample("1/52"))
+    assert sorted(read) == sorted(f"{part}/52" for part in range(1, 53))
+    assert backup.sample("2%") == "2%"
 
 
 @VERSIONS
