@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+# The programs of the box are no package on the controller.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "src"))
+from hearthmail.backup import when
+from hearthmail.backup.errors import UsageError
 
 NAMED = 10
 
 
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str], between: str = ", ") -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return between.join(names[:NAMED]) + more
 
 
 def rebuild_report(report: Mapping[str, Any], addresses: Sequence[str]) -> list[str]:
@@ -31,12 +38,22 @@ def rebuild_report(report: Mapping[str, Any], addresses: Sequence[str]) -> list[
             "The server works, and its mailboxes are empty. Lost: all mail that the old box held, and its TLS key.",
         ]
     counts = report["messages_of"]
+    begun = f": at the latest at {report['begun']}, when this restore began" if report.get("begun") else ""
     lines = [
         f"Came back: {report['messages']} messages in {len(counts)} mailboxes, as they were at {report['time']} "
         f"({report['files']} files, {report['bytes'] / 1e6:.1f} MB, snapshot {report['snapshot'][:8]}).",
-        f"Missing: what the old box accepted, and what programs changed, after {report['time']} and before it died. "
+        f"Missing: what the old box accepted, and what programs changed, after {report['time']} and before it died"
+        f"{begun}. How many messages that is, only their senders' servers know. "
         "What others sent after that waits at their servers and comes now.",
     ]
+    if queue := report.get("queue"):
+        waited = [
+            f"{one['id']} from {one['sender'] or 'the mail system'} to {', '.join(one['recipients'])}" for one in queue
+        ]
+        lines.append(
+            f"In the old box's queue waited then {len(queue)} messages; those that had not left before it died are "
+            f"lost: {_some(waited, '; ')}."
+        )
     if empty := sorted(set(addresses) - set(counts)):
         lines.append(f"Users of whom the backup holds no mailbox: {_some(empty)}.")
     if nobodys := sorted(set(counts) - set(addresses)):
@@ -54,9 +71,18 @@ def rebuild_report(report: Mapping[str, Any], addresses: Sequence[str]) -> list[
     return lines
 
 
+def is_backup_time(text: str) -> bool:
+    """Tell whether `hearth-backup` will understand a point in time, e.g. `2026-11-23 08:00`."""
+    try:
+        when.parse(str(text))
+    except UsageError:
+        return False
+    return True
+
+
 class FilterModule:
     """What Ansible finds here."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name the filters."""
-        return {"rebuild_report": rebuild_report}
+        return {"rebuild_report": rebuild_report, "is_backup_time": is_backup_time}

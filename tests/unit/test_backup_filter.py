@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plugins.filter.backup import rebuild_report
+from plugins.filter.backup import is_backup_time, rebuild_report
 
 GOOD: dict[str, Any] = {
     "ok": True,
@@ -28,6 +28,29 @@ def test_what_came_back_from_when_and_what_is_missing() -> None:
     assert "after 2026-11-23T08:00:00+00:00 and before it died" in text
     assert "holds no mailbox: taro@hearth.example." in text
     assert "no user in mail_users has them: old@hearth.example." in text
+
+
+def test_from_when_to_when_mail_may_be_missing() -> None:
+    text = "\n".join(rebuild_report({**GOOD, "begun": "2026-11-23T10:12:00+00:00"}, USERS))
+    assert (
+        "after 2026-11-23T08:00:00+00:00 and before it died: at the latest at 2026-11-23T10:12:00+00:00, when this "
+        "restore began. How many messages that is, only their senders' servers know."
+    ) in text
+
+
+def test_what_waited_in_the_queue_is_named() -> None:
+    first = {"id": "4bGx1y2Pz3", "sender": "hanako@hearth.example", "recipients": ["a@peer.example", "b@peer.example"]}
+    bounce = {"id": "4bGx1y2Pz4", "sender": "", "recipients": ["alice@peer.example"]}
+    text = "\n".join(rebuild_report({**GOOD, "queue": [first, bounce]}, USERS))
+    assert "In the old box's queue waited then 2 messages" in text
+    assert "4bGx1y2Pz3 from hanako@hearth.example to a@peer.example, b@peer.example" in text
+    assert "4bGx1y2Pz4 from the mail system to alice@peer.example" in text
+    assert "queue" not in "\n".join(rebuild_report({**GOOD, "queue": []}, USERS))
+
+
+@pytest.mark.parametrize(("text", "good"), [("2026-11-23 08:00", True), ("2026-11-23", True), ("8 o'clock", False)])
+def test_a_point_in_time(text: str, good: bool) -> None:
+    assert is_backup_time(text) == good
 
 
 def test_whose_mailbox_is_older_is_told() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from hearthmail.backup import fragments, place, restic_errors, state
 from hearthmail.backup.config import Box, Config
-from hearthmail.backup.errors import BackupError
+from hearthmail.backup.errors import PASSING, BackupError
 from hearthmail.backup.processes import run_fragment_command
 from hearthmail.backup.progress import Progress
 from hearthmail.backup.restic import Restic, packs_in
@@ -19,6 +20,8 @@ from hearthmail.backup.stage import remove
 
 # Names in a message; the report has all.
 SHOWN = 5
+# Seconds from one check to the next.
+WEEK = 7 * 86400
 
 
 def _some(names: list[str]) -> str:
@@ -80,14 +83,14 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
     remembered.last_attempt = state.now_text()
     state.save(box.state, remembered)
     try:
-        report = _back_up(box, config, restic, lock, progress)
+        report = _back_up(box, config, restic, lock, progress, remembered.last_success)
     except BackupError as error:
         remembered.error = str(error)
         remembered.seconds = round(time.monotonic() - begun, 1)
         state.save(box.state, remembered)
         raise
     report["seconds"] = remembered.seconds = round(time.monotonic() - begun, 1)
-    remembered.error = report["error"]
+    remembered.error, remembered.warnings = report["error"], report["warnings"]
     if report["complete"]:
         remembered.last_success = state.now_text()
         remembered.snapshot = report["snapshot"]
@@ -96,7 +99,9 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
     return report
 
 
-def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Progress) -> dict[str, Any]:
+def _back_up(
+    box: Box, config: Config, restic: Restic, lock: int, progress: Progress, last: str | None
+) -> dict[str, Any]:
     if is_unfinished(box):
         raise BackupError(
             "restore_unfinished",
@@ -127,12 +132,19 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
     problems = [f"{command} failed: {why}" for command, why in failed.items()]
     if outcome.unread:
         problems.append(f"{len(outcome.unread)} files could not be read: {_some(outcome.unread)}")
+        if not failed:
+            try:
+                # The newest one shall say that it lacks something. To mark this one would need the right to delete.
+                outcome = replace(restic.backup(present, exclude, True, progress), unread=outcome.unread)
+            except BackupError as refused:
+                problems.append(f"that could not be noted in the repository: {refused}")
     error = ""
     if problems:
         error = (
             f"The backup lacks something. {'; '.join(problems)}. What could be read is in the snapshot; mend the cause "
             "and run `hearth-backup run`."
         )
+    copies = state.read(box.copies)
     report = {
         "complete": not problems,
         "snapshot": outcome.snapshot,
@@ -145,6 +157,8 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
         "missing_paths": sorted(set(paths) - set(present)),
         "unread": outcome.unread,
         "failed_commands": failed,
+        "mail_without_user": copies.get("without_user", []),
+        "warnings": [*_missing(box, kept), *_shrunk(copies.get("shrunk", {}), last)],
         "forgotten": 0,
     }
     if config.forget:
@@ -154,6 +168,26 @@ def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Prog
             # The snapshot is there all the same.
             error = f"{error} Old backups could not be removed: {refused}".strip()
     return {"ok": not error, "error": config.mask(error) or None, **report}
+
+
+def _missing(box: Box, kept: list[fragments.Fragment]) -> list[str]:
+    """What is not kept although it should be there: the run is good all the same, but somebody has to look."""
+    return [
+        f"{path} is not there, so it is not kept. Is its disk mounted? Role {one.name} wants it kept "
+        f"({box.fragments.name}/{one.name}.json)."
+        for one in kept
+        for path in one.paths
+        if path not in one.optional and not os.path.lexists(box.at(path))
+    ]
+
+
+def _shrunk(counts: dict[str, list[int]], last: str | None) -> list[str]:
+    """Who has lost most of the mail since the last backup, and how it comes back."""
+    return [
+        f"{address}: {before} messages at the last backup, {now} now. If that was not meant (is the mail's disk "
+        f'mounted?), older backups hold them: `hearth-backup restore-user --user {address} --at "{last}"`'
+        for address, (before, now) in counts.items()
+    ]
 
 
 def _prepare(kept: list[fragments.Fragment], lock: int, progress: Progress) -> dict[str, str]:
@@ -191,20 +225,35 @@ def check(box: Box, config: Config, restic: Restic, lock: int, progress: Progres
             # Frees the room of what `forget` removed: too slow for every hour.
             restic.call("prune")
     except BackupError as error:
-        _write_check(box, str(error))
+        _write_check(box, str(error), error.kind in PASSING)
         raise
     _write_check(box, report["error"])
     return report
 
 
-def _write_check(box: Box, error: str | None) -> None:
+def _write_check(box: Box, error: str | None, again: bool = False) -> None:
     remembered = state.load(box.state)
-    remembered.last_check, remembered.check_error = state.now_text(), error
+    if again and remembered.check_error and not remembered.check_again:
+        # What the check before has found is still so.
+        return
+    remembered.check_error, remembered.check_again = error, again
+    if not again:
+        remembered.last_check = state.now_text()
     state.save(box.state, remembered)
 
 
-def _check(config: Config, restic: Restic, sample: str | None = None) -> dict[str, Any]:
-    result = restic.check(config.check_sample if sample is None else sample)
+def sample(share: str) -> str:
+    """What of the data this week's check reads, in restic's notation.
+
+    :param share: `2%`, a random one each time; or `1/52`, the parts of which come one after the other, a week each. A
+        check that is tried again reads the same.
+    """
+    _, slash, parts = share.partition("/")
+    return f"{int(time.time() // WEEK) % int(parts) + 1}/{parts}" if slash else share
+
+
+def _check(config: Config, restic: Restic, part: str | None = None) -> dict[str, Any]:
+    result = restic.check(sample(config.check_sample) if part is None else part)
     said = restic_errors.plain(f"{result.out}\n{result.err}")
     if result.code == 0:
         return {"ok": True, "damaged": False, "packs": [], "error": None, "healed": []}
@@ -274,7 +323,7 @@ def _repair(
     restic.call("repair", "snapshots", *forget, folder=folder)
     healed.append("snapshots")
     # The data of a pack is read again by the next check; what was broken is out now.
-    after = _check(config, restic, sample="")
+    after = _check(config, restic, part="")
     if after["ok"] and not any(folder.iterdir()):
         remove(folder)
     return {**after, "packs": report["packs"], "damaged": True, "healed": healed}

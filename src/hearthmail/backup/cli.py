@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from hearthmail.backup import backup, config, restore, stage, state, text
 from hearthmail.backup.config import Box
-from hearthmail.backup.errors import BackupError
+from hearthmail.backup.errors import PASSING, BackupError
 from hearthmail.backup.processes import LOCK_HELD
 from hearthmail.backup.progress import Progress
 from hearthmail.backup.progress import read as read_progress
@@ -29,8 +29,6 @@ from hearthmail.backup.restic import Restic
 GOOD, FAILED = 0, 1
 # EX_TEMPFAIL of sysexits.h. hearth-backup-check.service names all the others: systemd starts it again after this one.
 LATER = 75
-# Another run here, another machine in the repository, a line that is down: they say nothing about the backups.
-PASSING = frozenset({"running", "locked", "unreachable"})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--target", help="restore to here first; best on the mail's file system")
     whole.add_argument("--over-mail", action="store_true", help="go on though some mailboxes hold mail: they stay")
     whole.add_argument("--again", action="store_true", help="begin anew after one that ended")
+    command("close-restore", "the restored box is at work: what is typed now is another restore (rebuild.yml runs it)")
     command("stage-mail", "copy all mail consistently for a backup (a fragment runs it)")
     command("place-mail", "move restored mail to its place (a fragment runs it)")
     return parser
@@ -107,11 +106,17 @@ def _run(arguments: argparse.Namespace, box: Box) -> int:
         listed = [{"id": one.id, "time": one.time.isoformat(), "files": one.files, "tags": one.tags} for one in found]
         _print({"ok": True, "snapshots": listed}, text.snapshot_lines(found), arguments.json)
         return GOOD
+    if arguments.command == "close-restore":
+        # Without the lock: a backup that runs by now changes nothing of it.
+        closed = restore.close(box)
+        said = "The restore is closed." if closed else "There is no restore to close."
+        _print({"ok": True, "closed": closed}, [said], arguments.json)
+        return GOOD
     typed = time.time()
     with _locked(box, arguments.wait) as lock:
         progress = Progress(arguments.command, True if arguments.progress else None, file=box.progress)
         try:
-            restic = Restic(box, settings, None if lock < 0 else lock)
+            restic = Restic(box, settings, None if lock < 0 else lock, progress)
             report, lines = _work(arguments, box, settings, restic, lock, progress, typed)
         finally:
             # Our parent's file goes with our parent.

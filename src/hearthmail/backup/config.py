@@ -86,6 +86,11 @@ class Box:
         return self.base / "damaged"
 
     @property
+    def queue(self) -> Path:
+        """What waited in Postfix's queue, as `postqueue -j` listed it (role postfix)."""
+        return self.base / "queue.json"
+
+    @property
     def lock(self) -> Path:
         """Held while a backup or a restore runs."""
         return self.at("/run/hearthmail/backup.lock")
@@ -119,9 +124,11 @@ class Config:
     :param repository: restic's name of it; may hold a password.
     :param environment: credentials for it, as restic's environment variables.
     :param forget: whether the box itself deletes old snapshots; else the other side does.
-    :param check_sample: how much of the data a check reads, e.g. `2%`.
+    :param check_sample: how much of the data a check reads, e.g. `2%`, or `1/52`: another part each week.
     :param interval: seconds between two backups.
     :param restore_directory: where the whole box is restored to before it is put in its place.
+    :param reserve_percent: of the disk of the mail's copies, that they leave free.
+    :param reserve_bytes: that they leave free at least.
     """
 
     repository: str
@@ -136,6 +143,8 @@ class Config:
     users_file: str = "/etc/dovecot/users"
     mail_directory: str = "/var/vmail"
     restore_directory: str = "/var/lib/hearthmail/restore"
+    reserve_percent: float = 5
+    reserve_bytes: int = 0
 
     @property
     def is_local(self) -> bool:
@@ -185,6 +194,8 @@ def parse(source: str, data: Any) -> Config:
         "users_file": str,
         "mail_directory": str,
         "restore_directory": str,
+        "reserve_percent": (int, float),
+        "reserve_bytes": int,
     }
     given: dict[str, Any] = {key: data[key] for key in ("repository", "password_file", "hostname")}
     for key, kind in kinds.items():

@@ -26,6 +26,11 @@ class User:
         return Path(domain) / local
 
 
+def is_nobodys(name: str) -> bool:
+    """Whether a domain or address is nobody's: at a name in .invalid (RFC 6761) the probe gets its own messages."""
+    return name.endswith(".invalid")
+
+
 def read_users(path: Path) -> list[User] | None:
     """Read the users' file (passwd-file: the address is the first field).
 
@@ -39,8 +44,7 @@ def read_users(path: Path) -> list[User] | None:
     users = []
     for line in text.splitlines():
         address = line.split(":", 1)[0].strip().lower()
-        # Nobody's mail is at a name in .invalid (RFC 6761): that is where the probe sends its messages to.
-        if not address or address.startswith("#") or address.endswith(".invalid"):
+        if not address or address.startswith("#") or is_nobodys(address):
             continue
         users.append(user(address))
     return list(dict.fromkeys(users))

@@ -23,6 +23,10 @@ class BackupError(Exception):
         return f"{self.problem} {self.way_out}".strip()
 
 
+# Another run here, another machine in the repository, a line that is down: they say nothing about the backups.
+PASSING = frozenset({"running", "locked", "unreachable"})
+
+
 class RefusedError(BackupError):
     """It would have touched mail that is there. Nothing was changed."""
 

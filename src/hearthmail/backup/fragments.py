@@ -18,7 +18,8 @@ class Fragment:
     """What one role wants kept.
 
     :param name: the role.
-    :param paths: what restic reads, absolute; one that does not exist is left out.
+    :param paths: what restic reads, absolute; one that does not exist is left out, and told.
+    :param optional: those of them that need not exist.
     :param exclude: restic's patterns of what is left out.
     :param before: commands that make a consistent copy.
     :param after_restore: commands that put in its place what was restored.
@@ -29,6 +30,7 @@ class Fragment:
     exclude: tuple[str, ...] = ()
     before: tuple[Command, ...] = ()
     after_restore: tuple[Command, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 def _wrong(source: Path, problem: str) -> BackupError:
@@ -49,13 +51,16 @@ def parse(source: Path, data: Any) -> Fragment:
     """
     if not isinstance(data, dict):
         raise _wrong(source, "it is not a JSON object")
-    unknown = set(data) - {"paths", "exclude", "before", "after_restore"}
+    unknown = set(data) - {"paths", "optional", "exclude", "before", "after_restore"}
     if unknown:
         raise _wrong(source, f"{', '.join(sorted(unknown))} is not known here")
-    lists = {key: _texts(source, key, data.get(key, [])) for key in ("paths", "exclude")}
+    lists = {key: _texts(source, key, data.get(key, [])) for key in ("paths", "optional", "exclude")}
     for path in lists["paths"]:
         if not path.startswith("/") or ".." in Path(path).parts or Path(path) == Path("/"):
             raise _wrong(source, f"`paths` has {path!r}, which is not the absolute path of one thing")
+    for path in lists["optional"]:
+        if path not in lists["paths"]:
+            raise _wrong(source, f"`optional` has {path!r}, which is not in `paths`")
     commands: dict[str, tuple[Command, ...]] = {}
     for key in ("before", "after_restore"):
         value = data.get(key, [])
@@ -64,7 +69,14 @@ def parse(source: Path, data: Any) -> Fragment:
         commands[key] = tuple(_texts(source, key, argv) for argv in value)
         if () in commands[key]:
             raise _wrong(source, f"`{key}` has an empty command")
-    return Fragment(source.stem, lists["paths"], lists["exclude"], commands["before"], commands["after_restore"])
+    return Fragment(
+        source.stem,
+        lists["paths"],
+        lists["exclude"],
+        commands["before"],
+        commands["after_restore"],
+        lists["optional"],
+    )
 
 
 def read(folder: Path) -> list[Fragment]:

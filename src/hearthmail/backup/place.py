@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hearthmail.backup import maildir
+from hearthmail.backup import dovecot, maildir
 from hearthmail.backup.config import Box, Config
 from hearthmail.backup.progress import Progress
 from hearthmail.backup.stage import copy_owned, remove
@@ -198,8 +198,12 @@ def homes(tree: Path) -> Iterator[tuple[str, Path]]:
 
 
 def mailboxes_with_mail(tree: Path) -> list[str]:
-    """Who has any message."""
-    return [address for address, home in homes(tree) if maildir.has_mail(home / "Maildir")]
+    """Who has any message; the probe's own do not count."""
+    return [
+        address
+        for address, home in homes(tree)
+        if not dovecot.is_nobodys(address) and maildir.has_mail(home / "Maildir")
+    ]
 
 
 def _chown_tree(tree: Path, uid: int, gid: int) -> None:

@@ -52,7 +52,8 @@ class Progress:
     :param what: the command.
     :param active: whether to write lines; None: if somebody sits there.
     :param file: JSON: `command`, `pid`, `text`; and `files`, `all_files`, `bytes`, `all_bytes`, `seconds_left`
-        as far as they are known. It is there while the run is.
+        as far as they are known. It is there while the run is, and written anew only when something has moved: a run
+        that hangs is known by it (hearthmail.probe.box).
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Progress:
         self.file = file
         self.started = time.monotonic()
         self.last = self.started
+        self._written: object = None
 
     @property
     def wanted(self) -> bool:
@@ -93,6 +95,11 @@ class Progress:
         if self._due() is not None:
             self.say(f"{done:,} of {total:,} {what}")
 
+    def line(self, text: str) -> None:
+        """Tell what another program says of how far it is, if it is time for a line."""
+        if self._due() is not None:
+            self.say(text)
+
     def _due(self) -> float | None:
         """Give the time if a line is due, and begin to wait for the next one."""
         now = time.monotonic()
@@ -105,7 +112,10 @@ class Progress:
         """Write a line at once."""
         if self.active:
             print(f"{self.what}: {text}", file=self.stream, flush=True)
-        if self.file is not None:
+        # The time that is left is only guessed: it changes when nothing moves, too.
+        moved = {name: value for name, value in numbers.items() if name != "seconds_left"} or text
+        if self.file is not None and moved != self._written:
+            self._written = moved
             # Nobody loses a backup because a full disk takes no progress.
             with suppress(OSError):
                 state.write(self.file, {"command": self.what, "pid": os.getpid(), "text": text, **numbers})

@@ -25,8 +25,10 @@ from hearthmail.backup.reach import must_answer
 from hearthmail.backup.when import Snapshot
 
 TAG = "hearthmail"
-# Of a snapshot for which a command before it failed.
+# Of a snapshot that lacks something: a command before it failed, or files could not be read.
 INCOMPLETE = "incomplete"
+# How far a command is, in what it prints beside JSON: `[0:05] 33.33%  1 / 3 packs`, `[1:02:03]          7 packs`.
+_FAR = re.compile(r"\[(?:\d+:)?\d+:\d\d\]\s+([\d.]+% .*|\d+ .*)")
 
 
 @dataclass
@@ -82,12 +84,14 @@ class Restic:
     """restic with this box's repository.
 
     :param lock: descriptor of our lock, which every restic inherits.
+    :param progress: is told what restic says of how far it is; a check, and freeing room, take hours.
     """
 
-    def __init__(self, box: Box, config: Config, lock: int | None = None) -> None:
+    def __init__(self, box: Box, config: Config, lock: int | None = None, progress: Progress | None = None) -> None:
         self.box = box
         self.config = config
         self.keep_open = () if lock is None else (lock,)
+        self.progress = progress or Progress("restic", active=False)
         self._version: tuple[int, int] | None = None
         self._reached = False
 
@@ -121,7 +125,7 @@ class Restic:
                 environment=environment,
                 keep_open=self.keep_open,
                 folder=folder,
-                each_line=each_line,
+                each_line=each_line or self._look,
             )
         except FileNotFoundError as error:
             raise BackupError(
@@ -129,6 +133,13 @@ class Restic:
                 "restic is not installed.",
                 "Run the playbook (--tags backup), or `apt install restic`.",
             ) from error
+
+    def _look(self, line: str) -> bool:
+        """Tell how far it is; such a line is no part of what the command says."""
+        found = _FAR.match(line)
+        if found:
+            self.progress.line(found[1].strip())
+        return found is not None
 
     def error(self, result: Result, restoring: bool = False) -> BackupError:
         """What a failed command means."""
@@ -165,7 +176,7 @@ class Restic:
     def backup(self, paths: Sequence[str], exclude: Sequence[str], incomplete: bool, progress: Progress) -> Outcome:
         """Take a snapshot.
 
-        :param incomplete: mark it as one for which a command before it failed.
+        :param incomplete: mark it as one that lacks something.
         :raises BackupError: when there is no snapshot at all.
         """
         outcome = Outcome()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -23,7 +24,7 @@ from hearthmail.backup.restic import INCOMPLETE, Restic, escape
 from hearthmail.backup.stage import remove
 from hearthmail.backup.when import Snapshot
 
-RESTORING, PLACING, DONE = "restoring", "placing", "done"
+RESTORING, PLACING, DONE, CLOSED = "restoring", "placing", "done", "closed"
 # Marks the folder to which the box is restored first.
 OWN = ".hearth-restore"
 
@@ -155,7 +156,10 @@ def _give(scratch: Path, source: Path, mail: Path) -> None:
 class Journal:
     """How far a restore of the whole box has come.
 
-    :param stage: empty (not begun), `restoring`, `placing` or `done`.
+    :param stage: empty (not begun), `restoring`, `placing`, `done`; `closed` when the box is at work again: what is
+        typed then is another restore.
+    :param at: the point in time that was asked for; None: the newest backup.
+    :param begun: when it began, by this box's clock: the old box was dead by then.
     :param done: the steps of placing that are finished.
     :param copy_failed: whose copy had failed before that backup, and why: theirs is from a run before.
     :param earlier: who got a mailbox from an earlier backup, for that one held more, and its time.
@@ -174,6 +178,8 @@ class Journal:
     expected: dict[str, int] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    at: str | None = None
+    begun: str = ""
 
 
 def load_journal(path: Path) -> Journal:
@@ -192,6 +198,26 @@ def load_journal(path: Path) -> Journal:
 def is_unfinished(box: Box) -> bool:
     """Whether a restore of the whole box began and did not end."""
     return load_journal(box.journal).stage in (RESTORING, PLACING)
+
+
+def close(box: Box) -> bool:
+    """Close the restore that has ended: the box is at work, and what is typed from now on is another one.
+
+    :returns: whether there was one to close.
+    :raises BackupError: when it has not ended.
+    """
+    journal = load_journal(box.journal)
+    if journal.stage in (RESTORING, PLACING):
+        raise BackupError(
+            "restore_unfinished",
+            "A restore of this box began and did not end.",
+            "Type it again (playbooks/rebuild.yml, or `hearth-backup restore-all`).",
+        )
+    if journal.stage != DONE:
+        return False
+    journal.stage = CLOSED
+    _save(box, journal)
+    return True
 
 
 def place_mail(box: Box, config: Config, progress: Progress | None = None) -> place.Placed:
@@ -220,7 +246,7 @@ def restore_all(
 ) -> dict[str, Any]:
     """Bring the whole box back from its newest backup. It may be killed anywhere and run again.
 
-    :param at: a point in time instead.
+    :param at: a point in time instead. Another one than that of a restore which has begun begins anew.
     :param target: where it is restored to before it is put in its place: best on the mail's file system.
     :param over_mail: go on though there is mail here. Who has mail keeps it, and gets nothing restored over it.
     :param again: begin anew after a restore that ended.
@@ -228,12 +254,14 @@ def restore_all(
     """
     box.make_base()
     journal = load_journal(box.journal)
+    if journal.stage == CLOSED or (at is not None and at != journal.at):
+        journal = Journal()
     if journal.stage == DONE and not again:
         return {**journal.report, "already_done": True}
     if journal.stage in ("", DONE, RESTORING):
         if not over_mail:
             _refuse_mail(box, config)
-        if journal.stage != RESTORING or at is not None or target is not None:
+        if journal.stage != RESTORING or target is not None:
             journal = _begin(box, config, restic, at, target)
         _restore(box, restic, journal, progress, step)
     step("placing")
@@ -275,7 +303,13 @@ def _begin(box: Box, config: Config, restic: Restic, at: str | None, target: str
     (folder / OWN).touch()
     _empty(folder)
     journal = Journal(
-        RESTORING, snapshot.id, snapshot.time.isoformat(), str(folder), incomplete=INCOMPLETE in snapshot.tags
+        RESTORING,
+        snapshot.id,
+        snapshot.time.isoformat(),
+        str(folder),
+        incomplete=INCOMPLETE in snapshot.tags,
+        at=at,
+        begun=state.now_text(),
     )
     _save(box, journal)
     return journal
@@ -462,6 +496,7 @@ def _report(box: Box, config: Config, journal: Journal, problems: list[str]) -> 
         "stage": journal.stage if problems else DONE,
         "snapshot": journal.snapshot,
         "time": journal.time,
+        "begun": journal.begun,
         "incomplete": journal.incomplete,
         "copy_failed": journal.copy_failed,
         "earlier": journal.earlier,
@@ -473,5 +508,25 @@ def _report(box: Box, config: Config, journal: Journal, problems: list[str]) -> 
         "fewer": fewer,
         "users_without_mail": sorted(set(addresses) - set(journal.expected)),
         "mail_without_user": sorted(set(journal.expected) - set(addresses)) if users is not None else [],
+        "queue": waited(box.queue),
         "problems": problems,
     }
+
+
+def waited(listing: Path) -> list[dict[str, Any]]:
+    """Read what waited in the queue of the old box: id, sender and recipients of each message, but for the probe's.
+
+    The listing is that of `postqueue -j`, an object a line. What had not left by the old box's death has died with it.
+    """
+    found = []
+    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.is_file() else ():
+        try:
+            data = json.loads(line)
+            recipients = [str(one["address"]) for one in data["recipients"]]
+            message = {"id": str(data["queue_id"]), "sender": str(data["sender"]), "recipients": recipients}
+        except (ValueError, TypeError, KeyError):
+            # The disk was full while it was written.
+            continue
+        if not all(map(dovecot.is_nobodys, recipients)):
+            found.append(message)
+    return found

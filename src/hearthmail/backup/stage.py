@@ -10,20 +10,23 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hearthmail.backup import dovecot, maildir, state
+from hearthmail.backup import dovecot, maildir, room, state
 from hearthmail.backup.config import Box, Config
 from hearthmail.backup.dovecot import User
 from hearthmail.backup.errors import BackupError
 from hearthmail.backup.processes import run
-from hearthmail.backup.progress import Progress
+from hearthmail.backup.progress import Progress, size_text
+from hearthmail.backup.room import Room
 
 # At a time: mail must not wait for us.
 AT_ONCE = 2
 TRIES = 5
+# Messages that a mailbox may lose between two copies, however many it held, and nothing is said.
+MANY_LOST = 20
 # Users after which what was done is written down.
 SAVE_EVERY = 200
 
@@ -33,12 +36,17 @@ class Report:
     """What staging did.
 
     :param failed: users and why.
+    :param shrunk: who had lost more than half of the messages since the last copy: how many that held, and how many
+        there are now.
+    :param without_user: whose mail is here although they are in no file, and no copy of it is made or kept.
     """
 
     copied: list[str] = field(default_factory=list)
     unchanged: int = 0
     removed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
+    without_user: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """As it is printed."""
@@ -48,7 +56,13 @@ class Report:
             "unchanged": self.unchanged,
             "removed": self.removed,
             "failed": self.failed,
+            **self.told(),
         }
+
+    def told(self) -> dict[str, Any]:
+        """What the report of the whole backup says too, where there is something to say."""
+        said = {"shrunk": self.shrunk, "without_user": self.without_user}
+        return {name: value for name, value in said.items() if value}
 
 
 def copy_owned(source: Path, target: Path) -> None:
@@ -129,6 +143,19 @@ def gone(staging: Path, mail: Path, users: Iterable[User]) -> list[Path]:
     ]
 
 
+def without_user(staging: Path, mail: Path, users: Iterable[User]) -> list[str]:
+    """Who has mail here, is in no file, and has no copy: after a rebuild it has been moved to its place."""
+    known = {user.place for user in users}
+    return [
+        f"{home.name}@{home.parent.name}"
+        for home in sorted(mail.glob("*/*"))
+        if home.relative_to(mail) not in known
+        and not dovecot.is_nobodys(home.parent.name)
+        and not (staging / home.relative_to(mail) / "Maildir").is_dir()
+        and maildir.has_mail(home / "Maildir")
+    ]
+
+
 def stage_mail(
     box: Box, config: Config, now: Callable[[], int] = time.time_ns, progress: Progress | None = None
 ) -> Report:
@@ -145,7 +172,7 @@ def stage_mail(
     except BackupError as error:
         _write_copies(box, {"all": str(error)})
         raise
-    _write_copies(box, {"failed": report.failed})
+    _write_copies(box, {"failed": report.failed, **report.told()})
     return report
 
 
@@ -165,61 +192,150 @@ def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Prog
     box.staging.mkdir(mode=0o711, exist_ok=True)
     seen_before = state.read(box.staged)
     report = Report()
-    todo: list[tuple[User, str]] = []
-    for user in users:
-        live, staged = mail / user.place, box.staging / user.place
-        if not (live / "Maildir").is_dir():
-            continue
-        # Looked at before the copy: what changes during it makes the next run copy again.
-        looks, newest = maildir.fingerprint(live)
-        if seen_before.get(user.address) == looks and (staged / "Maildir").is_dir():
-            report.unchanged += 1
-        else:
-            todo.append((user, looks if maildir.is_settled(newest, now()) else ""))
+    vanished = _vanished(users, mail, box.staging)
+    report.failed |= vanished
+    todo = _changed(users, mail, box, seen_before, report, now)
+    for one in todo:
+        seen_before.pop(one.user.address, None)
     if todo:
-        _stage_all(dovecot.version(), todo, mail, box, seen_before, report, progress)
-    for home in gone(box.staging, mail, users):
+        fitting = _with_room(todo, mail, box, config, report)
+        _stage_all(dovecot.version(), fitting, mail, box, config, seen_before, report, progress)
+    # Where a mailbox has vanished, the others may have done so with it: then no copy goes.
+    for home in gone(box.staging, mail, users) if not vanished else ():
         remove(home)
         address = f"{home.name}@{home.parent.name}"
         report.removed.append(address)
         seen_before.pop(address, None)
     if todo or report.removed:
         state.write(box.staged, seen_before)
+    report.without_user = without_user(box.staging, mail, users)
     return report
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """A mailbox that is to be copied.
+
+    :param looks: as what it was seen before the copy; empty where that is not to be trusted.
+    :param need: what the copy grows by.
+    :param is_first: there is no copy of it yet.
+    :param messages: that the copy held before, and that the mailbox holds.
+    """
+
+    user: User
+    looks: str
+    need: Room = field(default_factory=Room)
+    is_first: bool = False
+    messages: tuple[int, int] = (0, 0)
+
+    @property
+    def has_shrunk(self) -> bool:
+        """Whether it has lost most of its messages: where a disk is not mounted, Dovecot makes an empty mailbox."""
+        before, now = self.messages
+        return now < before / 2 and before - now >= MANY_LOST
+
+
+def _vanished(users: Iterable[User], mail: Path, staging: Path) -> dict[str, str]:
+    """Who has a copy and no mailbox any more, and what to do: the copy must not pass for the mail of today."""
+    return {
+        user.address: (
+            f"{mail / user.place}/Maildir is gone: is its disk mounted? The copy stays as it was. "
+            f"If it was deleted on purpose: rm -r {staging / user.place}"
+        )
+        for user in users
+        if (staging / user.place / "Maildir").is_dir() and not (mail / user.place / "Maildir").is_dir()
+    }
+
+
+def _changed(
+    users: Iterable[User], mail: Path, box: Box, seen: dict[str, Any], report: Report, now: Callable[[], int]
+) -> list[_Todo]:
+    """Whose mailbox looks other than at its last copy."""
+    todo = []
+    for user in users:
+        live, staged = mail / user.place, box.staging / user.place
+        if not (live / "Maildir").is_dir():
+            continue
+        # Looked at before the copy: what changes during it makes the next run copy again.
+        looks, newest = maildir.fingerprint(live)
+        if seen.get(user.address) == looks and (staged / "Maildir").is_dir():
+            report.unchanged += 1
+        else:
+            todo.append(_Todo(user, looks if maildir.is_settled(newest, now()) else ""))
+    return todo
+
+
+def _spare(box: Box, config: Config) -> Room:
+    return room.spare(box.staging, config.reserve_percent, config.reserve_bytes)
+
+
+def _with_room(todo: Iterable[_Todo], mail: Path, box: Box, config: Config, report: Report) -> list[_Todo]:
+    """Take those whose copies find room beside mail; the largest that do not have failed.
+
+    What a copy will take is what the mailbox takes more than its copy now: the sizes of the same messages.
+    """
+    measured = []
+    for one in todo:
+        live, copy = mail / one.user.place / "Maildir", box.staging / one.user.place / "Maildir"
+        need = room.used(live) - room.used(copy)
+        messages = (maildir.count(copy), maildir.count(live))
+        measured.append(replace(one, need=need, is_first=not copy.is_dir(), messages=messages))
+    left = spare = _spare(box, config)
+    for one in sorted(measured, key=lambda one: one.need.bytes):
+        if left.holds(one.need):
+            left -= Room(max(0, one.need.bytes), max(0, one.need.files))
+        else:
+            report.failed[one.user.address] = (
+                f"there is no room for its copy: it needs {one.need} more, and all copies together may take {spare} "
+                f"more on the disk of {box.staging}, as {_reserve(config)} of it stay free for mail. "
+                f"Make room there, or mount a larger disk at {box.base}"
+            )
+    return [one for one in measured if one.user.address not in report.failed]
+
+
+def _reserve(config: Config) -> str:
+    return (
+        f"{config.reserve_percent:g} % (backup_reserve_percent), "
+        f"at least {size_text(config.reserve_bytes)} (backup_reserve_bytes),"
+    )
 
 
 def _stage_all(
     release: tuple[int, int],
-    todo: list[tuple[User, str]],
+    todo: list[_Todo],
     mail: Path,
     box: Box,
+    config: Config,
     seen: dict[str, Any],
     report: Report,
     progress: Progress,
 ) -> None:
-    def work(one: tuple[User, str]) -> str:
-        user, _looks = one
+    def work(one: _Todo) -> str:
+        # Mail that comes in, and whatever else writes there, was not reckoned with.
+        if not _spare(box, config).holds(one.need):
+            return f"the disk of {box.staging} has filled up meanwhile: {_reserve(config)} stay free for mail"
         try:
-            stage_user(release, user, mail / user.place, box.staging)
-        except BackupError as error:
-            return str(error)
-        except OSError as error:
+            stage_user(release, one.user, mail / one.user.place, box.staging)
+        except (BackupError, OSError) as error:
             # A mailbox may go away meanwhile; the others are copied all the same.
+            if one.is_first and _spare(box, config).is_short:
+                # Half a copy of no use that takes mail's room. Not an older one: that is the last good one.
+                remove(box.staging / one.user.place)
             return str(error)
         return ""
 
-    for user, _looks in todo:
-        seen.pop(user.address, None)
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        for number, ((user, looks), problem) in enumerate(zip(todo, pool.map(work, todo), strict=True), 1):
+        for number, (one, problem) in enumerate(zip(todo, pool.map(work, todo), strict=True), 1):
             progress.count(number, len(todo), "mailboxes copied")
             if problem:
-                report.failed[user.address] = problem
+                report.failed[one.user.address] = problem
                 continue
-            report.copied.append(user.address)
-            if looks:
-                seen[user.address] = looks
+            report.copied.append(one.user.address)
+            if one.has_shrunk:
+                report.shrunk[one.user.address] = one.messages
+            if one.looks:
+                seen[one.user.address] = one.looks
             if number % SAVE_EVERY == 0:
                 state.write(box.staged, seen)
     finally:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ class State:
 
     :param error: why the last attempt failed, with the way out; None when it did not.
     :param files: in the last snapshot.
+    :param last_check: when one came to an end.
+    :param check_again: whether `check_error` is one that passes: it is tried again by itself.
+    :param warnings: what somebody has to look at although the last backup is whole.
     """
 
     last_attempt: str | None = None
@@ -33,6 +37,8 @@ class State:
     error: str | None = None
     last_check: str | None = None
     check_error: str | None = None
+    check_again: bool = False
+    warnings: list[str] = field(default_factory=list)
 
 
 def now_text() -> str:
@@ -67,7 +73,7 @@ def save(path: Path, state: State) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, wait: float = 0) -> Iterator[int]:
-    """Hold the lock.
+    """Hold the lock. The time of its file says since when.
 
     :param wait: seconds to wait for it.
     :returns: its descriptor. Whoever inherits it holds the lock too: so a restic that outlives us keeps others out.
@@ -88,6 +94,7 @@ def locked(path: Path, wait: float = 0) -> Iterator[int]:
                         "Wait until it ends: `hearth-backup status` shows it; `--wait SECONDS` waits here.",
                     ) from error
             time.sleep(0.1)
+        os.utime(file.fileno())
         yield file.fileno()
 
 

@@ -31,6 +31,11 @@ def run_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{report['forgotten']} old snapshots were removed."
     for path in report["missing_paths"]:
         yield f"Not there, so not kept: {path}"
+    if report["mail_without_user"]:
+        names = ", ".join(report["mail_without_user"])
+        yield f"Not kept, for they are not in `mail_users`: {names}. Add them, or delete their mail."
+    for warning in report["warnings"]:
+        yield f"LOOK: {warning}"
     if report["error"]:
         yield f"FAILED: {report['error']}"
 
@@ -64,6 +69,8 @@ def status_lines(state: State, running: bool, progress: dict[str, Any], unfinish
         yield f"{progress['command']}: {progress['text']}"
     if unfinished:
         yield "A restore of the whole box began and did not end: type it again."
+    for warning in state.warnings:
+        yield f"LOOK: {warning}"
     for error in (state.error, state.check_error):
         if error:
             yield f"FAILED: {error}"
@@ -82,6 +89,16 @@ def user_lines(report: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def queue_lines(queue: list[dict[str, Any]]) -> Iterator[str]:
+    """What waited in the old box's queue."""
+    if queue:
+        yield f"{len(queue)} messages waited in its queue at that time. What had not left before it died is lost:"
+    for one in queue[:LISTED]:
+        yield f"  {one['id']} from {one['sender'] or 'the mail system'} to {', '.join(one['recipients'])}"
+    if queue[LISTED:]:
+        yield f"  ... and {len(queue) - LISTED} more (--json lists all)"
+
+
 def all_lines(report: dict[str, Any]) -> Iterator[str]:
     """What came back of the box, from when, and what is missing."""
     if report.get("already_done"):
@@ -91,9 +108,11 @@ def all_lines(report: dict[str, Any]) -> Iterator[str]:
         f"{report['files']} files, {size_text(report['bytes'])}, {report['messages']} messages "
         f"in {len(report['messages_of'])} mailboxes."
     )
-    yield f"Lost: what was accepted after {_time(report['time'])} and before the box died."
+    begun = f"; that was before {_time(report['begun'])}, when this restore began" if report.get("begun") else ""
+    yield f"Lost: what was accepted after {_time(report['time'])} and before the box died{begun}."
+    yield from queue_lines(report.get("queue", []))
     if report["incomplete"]:
-        yield "That backup was marked incomplete: a command before it had failed."
+        yield "That backup was marked incomplete: a command before it had failed, or files could not be read."
     for address, why in list(report["copy_failed"].items())[:LISTED]:
         if address not in report["earlier"]:
             yield f"{address}: its copy had failed then ({why}); what came back is the copy of a run before."

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from hearthmail.probe.commands import run
 from hearthmail.probe.config import Config, Room
 from hearthmail.probe.finding import GREEN, RED, YELLOW, Finding
 
+# Its time says since when it is held.
 BACKUP_LOCK = Path("/run/hearthmail/backup.lock")
+# Written anew whenever a run has moved: every few seconds, but for the copy of a single very large mailbox.
+BACKUP_PROGRESS = Path("/run/hearthmail/backup.progress")
+# Seconds without a change after which a backup hangs. It may be cut off: the next one begins where it was.
+BACKUP_HANGS = 2 * 3600
 # Held by apt, dpkg and unattended-upgrades while they work.
 APT_LOCKS = (Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/dpkg/lock"), Path("/var/lib/apt/lists/lock"))
 
@@ -128,11 +134,22 @@ def _flock_held(path: Path) -> bool:
     return False
 
 
-def busy(backup: Path = BACKUP_LOCK, apt: Sequence[Path] = APT_LOCKS) -> str:
+def backup_runs(lock: Path = BACKUP_LOCK, progress: Path = BACKUP_PROGRESS) -> bool:
+    """Whether a backup, a check of the backups or a restore is at work; one that hangs is not."""
+    moved = 0.0
+    for file in (lock, progress):
+        with contextlib.suppress(OSError):
+            moved = max(moved, file.stat().st_mtime)
+    try:
+        return _flock_held(lock) and time.time() - moved < BACKUP_HANGS
+    except OSError:
+        return False
+
+
+def busy(backup: Path = BACKUP_LOCK, apt: Sequence[Path] = APT_LOCKS, progress: Path = BACKUP_PROGRESS) -> str:
     """Name what must not be cut off by a reboot; empty when there is nothing."""
-    with contextlib.suppress(OSError):
-        if _flock_held(backup):
-            return "a backup or restore is running"
+    if backup_runs(backup, progress):
+        return "a backup or restore is running"
     for path in apt:
         with contextlib.suppress(OSError):
             if _posix_lock_held(path):

@@ -44,7 +44,7 @@ def look(config: Config, now: float, units: Units, seen: hung.Look, closed: Sequ
     if config.ddns:
         found.append(upkeep.check_ddns(units))
     if config.backup:
-        found.append(upkeep.check_backup(config, now))
+        found.append(upkeep.check_backup(config, now, running=box.backup_runs()))
     return found
 
 

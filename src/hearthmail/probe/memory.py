@@ -157,7 +157,7 @@ def parse(text: str) -> Memory:
 
 
 def load(folder: Path, run_folder: Path, now: float) -> Memory:
-    """Read the memory; a missing one is empty, a damaged one is put aside, with a note."""
+    """Read the memory; a missing one is empty, a damaged one is put aside, with a note, and no reboot for an hour."""
     substitute = run_folder / FILE
     path = substitute if substitute.exists() else folder / FILE
     try:
@@ -168,7 +168,9 @@ def load(folder: Path, run_folder: Path, now: float) -> Memory:
         aside = path.with_suffix(".damaged")
         with contextlib.suppress(OSError):
             path.replace(aside)
-        return Memory(notes=(Note(now, f"The memory was damaged ({error}): put aside as {aside}, started afresh."),))
+        said = f"The memory was damaged ({error}): put aside as {aside}, started afresh."
+        # It may have held a reboot: as if there had been one just now, none comes within the hour.
+        return Memory(notes=(Note(now, said),), reboots=(now,))
 
 
 def dump(memory: Memory) -> str:

@@ -22,6 +22,14 @@ BACKUP_FRAGMENT = Path("/etc/hearthmail/probe.d/backup.json")
 # Rounds: a provider or a line that is away for a few minutes comes back without a person, and the agent tries again.
 DDNS_HOLD = 5
 DDNS_SERVICE = "hearth-ddns.service"
+# Rounds that never end.
+ENDLESS = 10**9
+WEEK = 7 * 86400.0
+# Seconds without a check, which is made each week, after which somebody has to look.
+UNCHECKED = 3 * WEEK
+# Seconds that a time may lie ahead: the clock was set back a little.
+FUTURE = 3600.0
+CHECK_TODO = "systemctl start hearth-backup-check; journalctl -u hearth-backup-check -n 50"
 
 
 def certificate_end(answer: str) -> float:
@@ -103,24 +111,60 @@ def _age(text: Any, now: float) -> float | None:
 
 
 def check_backup(
-    config: Config, now: float, state_path: Path = BACKUP_STATE, fragment: Path = BACKUP_FRAGMENT
+    config: Config,
+    now: float,
+    state_path: Path = BACKUP_STATE,
+    fragment: Path = BACKUP_FRAGMENT,
+    running: bool = False,
 ) -> Finding:
-    """Judge the backups by their state file."""
+    """Judge the backups by their state file.
+
+    :param running: whether one is at work now: a first one over a home line takes a night.
+    """
     todo = "journalctl -u hearth-backup -n 50; systemctl start hearth-backup"
     state = _read(state_path) or {}
-    age = _age(state.get("last_success"), now)
-    overdue = 3 * config.backup_interval
-    for key, what in (("error", "the last backup failed"), ("check_error", "the check of the repository failed")):
-        if state.get(key):
-            reason = f"{what}: {state[key]}"
-            return Finding("backup", RED, reason + (f"; the last good one is {hours(age)} old" if age else ""), todo)
+    age, since = _age(state.get("last_success"), now), _since(fragment, now)
+    is_future = age is not None and age < -FUTURE
+    known = None if is_future else age
+    is_overdue = (since if known is None else known) > 3 * config.backup_interval
+    good = f"; the last good one is {hours(known)} old" if known else ""
+    if state.get("error"):
+        # The next run mends most of it: told when none has, before mail of more than a few hours has no backup.
+        hold = 0 if is_overdue else ENDLESS
+        return Finding("backup", RED, f"the last backup failed: {state['error']}{good}", todo, hold=hold)
+    checked = f"the check of the repository failed: {state.get('check_error')}{good}"
+    if state.get("check_error") and not state.get("check_again"):
+        return Finding("backup", RED, checked, todo)
+    if is_future:
+        return Finding("backup", YELLOW, f"the last one is of {state['last_success']}, in the future", todo)
+    if known is None or is_overdue:
+        reason = "none was made yet" if known is None else f"the last one is {hours(known)} old"
+        if running:
+            return Finding("backup", YELLOW, f"{reason}; one is running now", "hearth-backup status")
+        return Finding("backup", RED if is_overdue else YELLOW, reason, todo)
+    if state.get("check_error"):
+        return Finding("backup", YELLOW, checked, CHECK_TODO)
+    if unchecked := _unchecked(state, since, now):
+        return Finding("backup", YELLOW, unchecked, CHECK_TODO)
+    if warnings := state.get("warnings"):
+        more = f"; and {len(warnings) - 1} more" if warnings[1:] else ""
+        return Finding("backup", YELLOW, f"{warnings[0]}{more}", "hearth-backup status")
+    return Finding("backup", GREEN, f"the last one is {hours(max(known, 0))} old")
+
+
+def _since(fragment: Path, now: float) -> float:
+    """Seconds since the backups were set up."""
+    try:
+        return now - fragment.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _unchecked(state: Mapping[str, Any], since: float, now: float) -> str:
+    """Whether the weekly check does not run: nobody knows then whether the backups can be read."""
+    age = _age(state.get("last_check"), now)
     if age is None:
-        try:
-            since = now - fragment.stat().st_mtime
-        except OSError:
-            since = 0.0
-        level = RED if since > overdue else YELLOW
-        return Finding("backup", level, "none was made yet", todo)
-    if age > overdue:
-        return Finding("backup", RED, f"the last one is {hours(age)} old", todo)
-    return Finding("backup", GREEN, f"the last one is {hours(max(age, 0))} old")
+        return "the repository has never been checked" if since > UNCHECKED else ""
+    if age < -FUTURE:
+        return f"the last check of the repository is of {state['last_check']}, in the future"
+    return f"the repository was checked {age / WEEK:.0f} weeks ago" if age > UNCHECKED else ""

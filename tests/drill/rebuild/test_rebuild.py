@@ -211,7 +211,6 @@ def test_the_report_says_what_came_back_and_what_is_missing(drill: Drill) -> Non
 
 
 def test_it_does_not_run_over_mail(drill: Drill) -> None:
-    lab.run("hearth-home", "rm", "/var/lib/hearthmail/backup/restore.json")
     refused = lab.playbook("playbooks/rebuild.yml", check=False)
     assert refused.returncode
     assert "rebuild_over_mail=true" in refused.stdout

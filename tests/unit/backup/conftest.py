@@ -70,6 +70,8 @@ class World:
             "repository": str(self.path / "repository"),
             "password_file": "/etc/hearthmail/backup.password",
             "hostname": HOST,
+            # However full the machine is on which the tests run.
+            "reserve_percent": 0,
             **changed,
         }
         self.write("/etc/hearthmail/backup.json", json.dumps(data))

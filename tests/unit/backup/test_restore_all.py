@@ -15,7 +15,7 @@ import pytest
 from hearthmail.backup import place, restore, stage, state
 from hearthmail.backup.errors import RefusedError
 from hearthmail.backup.place import Step, no_step
-from tests.unit.backup.conftest import HOST, Killed, World
+from tests.unit.backup.conftest import HOST, MAIL, TLS, Killed, World
 
 HANAKO, TARO = "hanako@hearth.example", "taro@hearth.example"
 
@@ -89,6 +89,31 @@ def test_typed_again_it_does_nothing(saved: World, capsys: pytest.CaptureFixture
     assert saved.mail() == mail
     assert saved.run("restore-all", "--again") == 3
     assert saved.mail() == mail
+
+
+def test_once_closed_a_restore_begins_anew(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A box that was rebuilt months ago is a box like any other: it holds mail, and its report is an old one."""
+    assert saved.run("close-restore") == 0, "nothing has begun, nothing to close"
+    assert not saved.box.journal.exists()
+    assert saved.run("restore-all") == 0
+    with state.locked(saved.box.lock):
+        assert saved.run("close-restore", "--json") == 0, "the first backup may run by now"
+    assert saved.run("close-restore") == 0
+    assert saved.run("restore-all") == 3
+    bare(saved)
+    (saved.box.journal.parent).mkdir(parents=True)
+    state.write(saved.box.journal, {"stage": "closed"})
+    capsys.readouterr()
+    assert saved.run("restore-all", "--json") == 0
+    assert "already_done" not in answer(capsys)
+    check_all_back(saved)
+
+
+def test_an_unfinished_restore_is_not_closed(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    state.write(saved.box.journal, {"stage": "placing"})
+    assert saved.run("close-restore") == 1
+    assert "did not end" in capsys.readouterr().err
+    assert restore.is_unfinished(saved.box)
 
 
 def test_text_for_people(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +214,12 @@ def test_a_box_with_mail_is_refused(saved: World, capsys: pytest.CaptureFixture[
     assert "--over-mail" in report["error"]
     assert saved.mail() == mail
     assert not saved.box.journal.exists()
+
+
+def test_the_probe_s_own_message_is_no_mail(saved: World) -> None:
+    """A rebuild broke off when the probe had run: the second try must not stop at its message."""
+    saved.deliver("hearth-probe@hearthmail.invalid", "probe")
+    assert saved.run("restore-all") == 0
 
 
 def test_over_mail_leaves_it_as_it_is(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,6 +330,87 @@ def test_an_earlier_time(world: World) -> None:
     bare(world)
     assert world.run("restore-all", "--at", "2026-11-23 08:00Z") == 0
     check_all_back(world)
+
+
+def test_another_time_than_the_one_before_begins_anew(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """site.yml was typed on the bare box: the newest backup is an empty one, and a rebuild has taken it."""
+    backup_at(world, 7)
+    (world.path / "expected.json").write_text(json.dumps(world.mail()))
+    bare(world)
+    for role, what in (("dovecot", MAIL), ("tls", TLS)):
+        world.fragment(role, what)
+    backup_at(world, 9)
+    bare(world)
+    assert world.run("restore-all") == 0
+    assert world.mail() == {}
+    capsys.readouterr()
+    time = "2026-11-23 08:00Z"
+    assert world.run("restore-all", "--at", time, "--json") == 0
+    report = answer(capsys)
+    assert (report["time"], report.get("already_done")) == ("2026-11-23T07:00:00+00:00", None)
+    assert world.mail() == expected(world)
+    assert world.run("restore-all", "--at", time) == 0, "typed again it goes on"
+    assert "already" in capsys.readouterr().out
+    assert world.run("restore-all", "--at", "2026-11-23 10:00Z") == 3, "there is mail now"
+
+
+def test_the_same_time_typed_again_goes_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    backup_at(world, 7)
+    backup_at(world, 9)
+    (world.path / "expected.json").write_text(json.dumps(world.mail()))
+    bare(world)
+    time = "2026-11-23 08:00Z"
+
+    def step(name: str) -> None:
+        if name == "put":
+            raise Killed(name)
+
+    def in_process(_argv: Sequence[str], _lock: int) -> str:
+        return str(place.place_mail(world.box, world.config, step).failed or "")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(restore, "run_fragment_command", in_process)
+        with pytest.raises(Killed):
+            restore.restore_all(world.box, world.config, world.restic, 0, world.quiet, at=time)
+    capsys.readouterr()
+    assert world.run("restore-all", "--at", time, "--json") == 0, "mail that it has placed itself is no hindrance"
+    assert answer(capsys)["time"] == "2026-11-23T07:00:00+00:00"
+    check_all_back(world)
+
+
+QUEUE = """\
+{"queue_name": "deferred", "queue_id": "4bGx1y2Pz3", "sender": "hanako@hearth.example", \
+"recipients": [{"address": "alice@peer.example", "delay_reason": "timed out"}, {"address": "bob@peer.example"}]}
+{"queue_name": "active", "queue_id": "4bGx1y2Pz4", "sender": "", \
+"recipients": [{"address": "hearth-probe@hearthmail.invalid"}]}
+{"queue_name": "acti
+"""
+
+
+def test_what_waited_in_the_queue_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    listing = "/var/lib/hearthmail/backup/queue.json"
+    world.fragment("postfix", {"paths": [listing]})
+    world.write(listing, QUEUE)
+    assert world.run("run") == 0
+    bare(world)
+    capsys.readouterr()
+    assert world.run("restore-all", "--json") == 0
+    recipients = ["alice@peer.example", "bob@peer.example"]
+    assert answer(capsys)["queue"] == [
+        {"id": "4bGx1y2Pz3", "sender": "hanako@hearth.example", "recipients": recipients}
+    ]
+    assert world.run("restore-all") == 0
+    assert "4bGx1y2Pz3 from hanako@hearth.example to alice@peer.example, bob@peer.example" in capsys.readouterr().out
+
+
+def test_from_when_to_when_mail_may_be_missing(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert saved.run("restore-all", "--json") == 0
+    report = answer(capsys)
+    begun = report["begun"]
+    assert begun.startswith(state.now_text()[:10])
+    assert saved.run("restore-all", "--json") == 0
+    assert answer(capsys)["begun"] == begun, "of the first try"
 
 
 def test_a_lost_message_is_told(saved: World, monkeypatch: pytest.MonkeyPatch) -> None:

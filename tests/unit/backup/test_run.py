@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from hearthmail.backup import processes, progress, state
+from hearthmail.backup import backup, processes, progress, stage, state
 from hearthmail.backup.cli import FAILED, LATER
 from hearthmail.backup.errors import BackupError, RefusedError, UsageError
+from hearthmail.backup.restic import Restic
 from tests.unit.backup.conftest import HOST, MAIL, SOURCES, World
 
 CHECK_SERVICE = SOURCES.parent / "roles/backup/templates/etc/systemd/system/hearth-backup-check.service.j2"
 VERSIONS = pytest.mark.parametrize("version", ["0.14", "0.18"])
 
 
-def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     found = json.loads(capsys.readouterr().out)
     assert isinstance(found, dict)
     return found
@@ -44,10 +45,10 @@ def test_a_backup(world: World, version: str, capsys: pytest.CaptureFixture[str]
     assert saved.last_success.endswith("+00:00")
     assert world.box.state.stat().st_mode & 0o777 == 0o644
     assert world.run("run") == 0
-    backup = world.calls("restic")[-1]
-    assert backup[backup.index("--host") + 1] == HOST
-    assert backup[backup.index("--tag") + 1] == "hearthmail"
-    assert ("--group-by" in backup) == (version == "0.18")
+    called = world.calls("restic")[-1]
+    assert called[called.index("--host") + 1] == HOST
+    assert called[called.index("--tag") + 1] == "hearthmail"
+    assert ("--group-by" in called) == (version == "0.18")
     assert [call[-1] for call in world.calls("restic") if "init" in call] == ["init"], "once"
     assert "secret-of-the-repository" not in str(world.calls("restic"))
 
@@ -95,6 +96,31 @@ def test_files_that_could_not_be_read_fail_it(world: World, capsys: pytest.Captu
     assert world.state.snapshot == good.snapshot, "the last good one stays named"
 
 
+def test_a_backup_that_could_not_read_all_is_marked(world: World) -> None:
+    world.restic_fails(backup={"code": 3, "stderr": '{"message_type": "error", "item": "/var/lib/x/gone"}'})
+    assert world.run("run") == 1
+    newest = world.restic.snapshots()[-1]
+    assert "incomplete" in newest.tags
+    world.restic_works()
+    assert world.run("run") == 0
+    assert "incomplete" not in world.restic.snapshots()[-1].tags
+
+
+def test_a_mark_that_cannot_be_made_is_told_beside_the_rest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Restic.backup
+
+    def once(self: Restic, paths: Any, exclude: Any, incomplete: bool, shown: Any) -> Any:
+        if incomplete:
+            raise BackupError("unreachable", "The line is down.", "")
+        return real(self, paths, exclude, incomplete, shown)
+
+    monkeypatch.setattr(Restic, "backup", once)
+    world.restic_fails(backup={"code": 3, "stderr": '{"message_type": "error", "item": "/var/lib/x/gone"}'})
+    assert world.run("run") == 1
+    assert "/var/lib/x/gone" in str(world.state.error)
+    assert "The line is down." in str(world.state.error)
+
+
 def test_a_failing_command_fails_it_but_the_rest_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.fragment("web", {"before": [["sh", "-c", "echo the dump broke >&2; exit 4"], ["no-such-program"]]})
     assert world.run("run", "--json") == 1
@@ -111,6 +137,65 @@ def test_a_mailbox_that_cannot_be_copied_is_named(world: World) -> None:
     world.doveadm_fails(**{"taro@hearth.example": [75]})
     assert world.run("run") == 1
     assert "taro@hearth.example" in str(world.state.error)
+
+
+def test_a_mailbox_that_vanished_fails_it(world: World) -> None:
+    assert world.run("run") == 0
+    stage.remove(world.home("taro@hearth.example"))
+    assert world.run("run") == 1
+    assert "taro@hearth.example" in str(world.state.error)
+
+
+def test_a_mailbox_that_was_emptied_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(30):
+        world.deliver("taro@hearth.example", f"more{number}")
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+    before = world.state.last_success
+    stage.remove(world.home("taro@hearth.example") / "Maildir")
+    world.deliver("taro@hearth.example", "new")
+    capsys.readouterr()
+    assert world.run("run") == 0
+    (warning,) = world.state.warnings
+    assert "taro@hearth.example: 31 messages at the last backup, 1 now" in warning
+    assert before is not None
+    assert f'restore-user --user taro@hearth.example --at "{before}"' in warning
+    assert warning in capsys.readouterr().out
+    assert world.run("status") == 0
+    assert warning in capsys.readouterr().out
+    assert world.run("run") == 0
+    assert world.state.warnings == [], "told once"
+
+
+def test_mail_of_nobody_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.users("hanako@hearth.example")
+    assert world.run("run") == 0
+    said = capsys.readouterr().out
+    assert "taro@hearth.example" in said
+    assert "mail_users" in said
+    assert world.run("run", "--json") == 0
+    assert answer(capsys)["mail_without_user"] == ["taro@hearth.example"]
+
+
+def test_a_path_that_is_not_there_is_told_unless_it_may_be(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ["/var/lib/nowhere", "/var/lib/later"]
+    world.fragment("other", {"paths": paths, "optional": ["/var/lib/later"]})
+    assert world.run("run", "--json") == 0
+    report = answer(capsys)
+    assert [path.removeprefix(str(world.path)) for path in report["missing_paths"]] == sorted(paths)
+    (warning,) = world.state.warnings
+    assert warning == report["warnings"][0]
+    assert "/var/lib/nowhere" in warning
+    assert "backup.d/other.json" in warning
+    world.write("/var/lib/nowhere", "x")
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+
+
+def test_what_may_be_missing_must_be_kept(world: World) -> None:
+    world.fragment("other", {"paths": ["/a"], "optional": ["/b"]})
+    assert world.run("run") == 1
+    assert "`optional` has '/b', which is not in `paths`" in str(world.state.error)
 
 
 def test_a_broken_fragment_is_named_and_nothing_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,6 +332,23 @@ def test_a_good_check(world: World) -> None:
     assert world.calls("restic")[-1][-1] == "prune"
 
 
+def test_each_part_is_read_once_in_a_year(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share in percent is a random one each time: 52 of 2 % read about 65 % of all."""
+    world.configure(check_sample="1/52")
+    world.run("run")
+    sunday = 1_800_000_000.0
+    read = []
+    for week in range(52):
+        monkeypatch.setattr(time, "time", lambda week=week: sunday + week * 7 * 86400)
+        if week < 2:
+            assert world.run("check") == 0
+            read.append(world.calls("restic")[-1][-1].removeprefix("--read-data-subset="))
+        else:
+            read.append(backup.sample("1/52"))
+    assert sorted(read) == sorted(f"{part}/52" for part in range(1, 53))
+    assert backup.sample("2%") == "2%"
+
+
 @VERSIONS
 def test_damage_is_named(world: World, version: str, capsys: pytest.CaptureFixture[str]) -> None:
     world.versions(version, "2.4.1")
@@ -308,16 +410,29 @@ def test_a_check_that_met_what_passes_is_tried_again(world: World) -> None:
     world.restic_fails(check={"code": 11, "stderr": "unable to create lock in backend: repository is already locked"})
     assert world.run("check") == LATER
     assert "is locked by another process" in str(world.state.check_error)
+    assert (world.state.check_again, world.state.last_check) == (True, None), "it did not come to an end"
     world.restic_works()
     with state.locked(world.box.lock):
         assert world.run("check") == LATER
         assert world.run("run") == 1, "it comes again in an hour anyway"
     assert world.run("check") == 0
     assert world.state.check_error is None
+    assert world.state.last_check
     password = {"code": 12, "stderr": "Fatal: wrong password or no key found"}
     for stays in (password, {"code": 1, "stderr": "odd"}, DAMAGE):
         world.restic_fails(check=stays)
         assert world.run("check") == 1
+        assert not world.state.check_again
+
+
+def test_a_line_that_is_down_does_not_hide_damage(world: World) -> None:
+    world.run("run")
+    world.restic_fails(check=DAMAGE)
+    assert world.run("check") == 1
+    world.restic_fails(check={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert world.run("check") == LATER
+    assert PACK in str(world.state.check_error)
+    assert not world.state.check_again
 
 
 def test_the_service_tries_again_after_that_code_alone() -> None:
@@ -385,6 +500,46 @@ def test_progress_in_a_file_for_others(world: World, monkeypatch: pytest.MonkeyP
     # A run that was killed leaves its file; it is nobody's.
     real(world.box.progress, {**far[0], "pid": 2**22 + 1})
     assert progress.read(world.box.progress) == {}
+
+
+def test_a_run_that_hangs_changes_no_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """restic goes on telling how far it is when nothing moves any more, and the probe takes a changed file for life."""
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    shown = progress.Progress("run", active=False, file=world.box.progress)
+
+    def written(*numbers: float) -> int:
+        files, done, left = numbers
+        shown.show(int(files), 10, int(done), 100, left)
+        return world.box.progress.stat().st_ino
+
+    first = written(1, 10, 60)
+    assert written(1, 10, 65) == first
+    assert written(1, 11, 70) != first
+    shown.line("66.67%  2 / 3 packs")
+    packs = world.box.progress.stat().st_ino
+    shown.line("66.67%  2 / 3 packs")
+    assert world.box.progress.stat().st_ino == packs
+
+
+def test_a_long_check_tells_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    told = []
+    monkeypatch.setattr(progress.Progress, "say", lambda _self, text, **_numbers: told.append(text))
+    world.run("run")
+    # As restic 0.14 prints it where nobody sits, with RESTIC_PROGRESS_FPS; Debian 13's does the same.
+    lines = "load indexes\n[0:05] 33.33%  1 / 3 packs\n[1:02:03] 66.67%  2 / 3 packs\n[0:00]          0 packs"
+    world.restic_fails(check={"code": 1, "stdout": lines, "stderr": "Fatal: repository contains errors"})
+    assert world.run("check") == 1
+    assert told[-3:] == ["33.33%  1 / 3 packs", "66.67%  2 / 3 packs", "0 packs"]
+    assert "packs" not in str(world.state.check_error), "it is no damage"
+
+
+def test_the_lock_says_since_when_it_is_held(world: World) -> None:
+    world.box.lock.parent.mkdir(parents=True)
+    world.box.lock.touch()
+    os.utime(world.box.lock, (1e9, 1e9))
+    with state.locked(world.box.lock):
+        assert time.time() - world.box.lock.stat().st_mtime < 60
 
 
 def test_a_fragments_command_leaves_the_file_to_its_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hearthmail.backup import dovecot, maildir, stage, state
+from hearthmail.backup import dovecot, maildir, room, stage, state
 from hearthmail.backup.errors import BackupError
 from tests.unit.backup.conftest import World
 
@@ -183,3 +184,135 @@ def test_whose_copy_failed_is_written_down(world: World, monkeypatch: pytest.Mon
         with pytest.raises(KeyboardInterrupt):
             stage.stage_mail(world.box, world.config)
     assert list(state.read(world.box.copies)) == ["all"], "killed: anyone's may have failed"
+
+
+# Room -------------------------------------------------------------------------------------------------------------
+
+
+def space(monkeypatch: pytest.MonkeyPatch, *left: int) -> None:
+    """Let the disk have so many bytes for copies, one number for each look at it; the last one stays."""
+    looks = list(left)
+    monkeypatch.setattr(room, "spare", lambda *_all: room.Room(looks.pop(0) if looks[1:] else looks[0], 10**6))
+
+
+def test_a_disk_without_room_is_not_filled(world: World) -> None:
+    world.configure(reserve_bytes=10**18)
+    report = stage.stage_mail(world.box, world.config)
+    assert set(report.failed) == {HANAKO, TARO}
+    assert re.search(r"it needs \d+ KB and \d+ files more, .* may take 0 B", report.failed[HANAKO])
+    assert "backup_reserve_percent" in report.failed[HANAKO]
+    assert f"mount a larger disk at {world.box.base}" in report.failed[HANAKO]
+    assert world.calls("doveadm") == []
+    assert not world.staged(HANAKO).exists()
+
+
+def test_a_share_of_the_disk_stays_free(tmp_path: Path) -> None:
+    seen = os.statvfs(tmp_path)
+    whole, free = seen.f_blocks * seen.f_frsize, seen.f_bavail * seen.f_frsize
+    assert room.spare(tmp_path, 100, 0).bytes < 0
+    assert abs(room.spare(tmp_path, 10, 0).bytes - (free - whole / 10)) < 2**30
+    assert abs(room.spare(tmp_path, 0, 2**40).bytes - (free - 2**40)) < 2**30
+
+
+def test_what_fits_is_copied_and_the_largest_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.deliver(HANAKO, "large").write_text("x" * 200_000)
+    space(monkeypatch, 100_000)
+    report = stage.stage_mail(world.box, world.config)
+    assert report.copied == [TARO]
+    assert list(report.failed) == [HANAKO]
+    # It is the growth that counts: the copy that is there was taken before.
+    space(monkeypatch, 10**9)
+    assert copied(world) == [HANAKO]
+    world.deliver(HANAKO, "small")
+    space(monkeypatch, 100_000)
+    assert copied(world) == [HANAKO]
+
+
+def test_a_copy_that_takes_no_more_room_is_made_on_a_full_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied(world)
+    (world.home(HANAKO) / "Maildir/cur/two:2,FS").unlink()
+    space(monkeypatch, -1)
+    assert copied(world) == [HANAKO]
+
+
+def test_files_are_counted_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "spare", lambda *_all: room.Room(10**9, 3))
+    assert set(stage.stage_mail(world.box, world.config).failed) == {HANAKO, TARO}
+
+
+def test_a_disk_that_fills_up_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy that broke off goes, as it would keep mail from its room; the next one is not begun."""
+    monkeypatch.setattr(stage, "AT_ONCE", 1)
+    left = [10**9]
+    monkeypatch.setattr(room, "spare", lambda *_all: room.Room(left[0], 10**6))
+
+    def full(_release: tuple[int, int], user: dovecot.User, live: Path, staging: Path) -> None:
+        (staging / user.place / "Maildir/new").mkdir(parents=True, exist_ok=True)
+        (staging / user.place / "Maildir/new/half").touch()
+        left[0] = -1
+        raise BackupError("stage", "doveadm backup: No space left on device", "")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "stage_user", full)
+        report = stage.stage_mail(world.box, world.config)
+    assert "No space left" in report.failed[HANAKO]
+    assert "filled up" in report.failed[TARO]
+    assert not world.staged(HANAKO).exists()
+    left[0] = 10**9
+    copied(world)
+    world.deliver(TARO, "five")
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "stage_user", full)
+        assert list(stage.stage_mail(world.box, world.config).failed) == [TARO]
+    assert (world.staged(TARO) / "Maildir/new/four").exists(), "an older copy stays"
+
+
+# Mail that went away ----------------------------------------------------------------------------------------------
+
+
+def test_a_mailbox_that_vanished_has_failed_and_its_copy_stays(world: World) -> None:
+    """The mail's disk is not mounted: the old copy must not pass for the mail of today."""
+    copied(world)
+    stage.remove(world.home(TARO))
+    report = stage.stage_mail(world.box, world.config)
+    assert list(report.failed) == [TARO]
+    assert "mounted" in report.failed[TARO]
+    assert f"rm -r {world.staged(TARO)}" in report.failed[TARO]
+    assert (world.staged(TARO) / "Maildir/new/four").exists()
+    stage.remove(world.staged(TARO))
+    assert copied(world) == [], "deleted on purpose"
+
+
+def test_where_a_mailbox_vanished_no_copy_of_former_users_goes(world: World) -> None:
+    copied(world)
+    world.users(HANAKO)
+    stage.remove(world.home(HANAKO))
+    stage.remove(world.home(TARO))
+    assert stage.stage_mail(world.box, world.config).removed == []
+    assert world.staged(TARO).is_dir()
+
+
+def test_a_mailbox_that_lost_most_of_its_mail_is_told(world: World) -> None:
+    """Where a disk was not mounted Dovecot makes an empty Maildir, and the copy becomes equal to it."""
+    for number in range(stage.MANY_LOST + 1):
+        world.deliver(TARO, f"more{number}")
+    copied(world)
+    assert "shrunk" not in state.read(world.box.copies)
+    stage.remove(world.home(TARO) / "Maildir")
+    world.deliver(TARO, "new")
+    (world.home(HANAKO) / "Maildir/new/one").unlink()
+    report = stage.stage_mail(world.box, world.config)
+    assert report.failed == {}
+    assert report.shrunk == {TARO: (stage.MANY_LOST + 2, 1)}
+    assert state.read(world.box.copies)["shrunk"] == {TARO: [stage.MANY_LOST + 2, 1]}
+
+
+def test_mail_of_nobody_that_has_no_copy_is_told(world: World) -> None:
+    """After a rebuild the copy of a user who is no longer in mail_users has been moved to its place."""
+    world.deliver("hearth-probe@hearthmail.invalid", "own")
+    copied(world)
+    world.users(HANAKO)
+    assert stage.stage_mail(world.box, world.config).without_user == [], "its last copy is in each backup"
+    stage.remove(world.staged(TARO))
+    assert stage.stage_mail(world.box, world.config).without_user == [TARO]
+    assert state.read(world.box.copies)["without_user"] == [TARO]

@@ -140,6 +140,13 @@ def test_a_damaged_memory_is_put_aside(home: Box, capsys: pytest.CaptureFixture[
         assert "The memory was damaged" in capsys.readouterr().out
 
 
+def test_a_damaged_memory_may_have_forgotten_a_reboot(tmp_path: Path) -> None:
+    """A box that reboots, and whose disk loses what was written then, must not reboot each few minutes."""
+    (tmp_path / "memory.json").write_text("{")
+    assert memory.load(tmp_path, tmp_path / "run", 1000.0).last_reboot == 1000.0
+    assert memory.load(tmp_path / "new", tmp_path / "run", 1000.0).last_reboot == 0.0, "a new box has none"
+
+
 def test_the_memory_survives_its_file(tmp_path: Path) -> None:
     kept = Memory(
         faults={"dovecot": memory.Fault(1.0, 2, 3, ("restart", "chain"), 4.0, 5.0, "it hangs")},

@@ -17,7 +17,7 @@ import pytest
 from hearthmail.probe import box, mailqueue, upkeep
 from hearthmail.probe.commands import Done
 from hearthmail.probe.config import Config, Mailbox, Room
-from hearthmail.probe.finding import GREEN, RED, RESTART, YELLOW
+from hearthmail.probe.finding import GREEN, RED, RESTART, YELLOW, Finding
 
 NOW = 1_800_000_000.0
 PROBE = "hearth-probe@hearthmail.invalid"
@@ -164,6 +164,31 @@ def test_locks(tmp_path: Path) -> None:
     assert box.busy(backup, [apt]) == ""
 
 
+def test_a_backup_that_hangs_forbids_no_reboot(tmp_path: Path) -> None:
+    lock, progress = tmp_path / "backup.lock", tmp_path / "backup.progress"
+    lock.touch()
+    progress.touch()
+    now = time.time()
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def busy(begun: float, said: float) -> str:
+            os.utime(lock, (now - begun, now - begun))
+            os.utime(progress, (now - said, now - said))
+            return box.busy(lock, [], progress)
+
+        assert "backup" in busy(86400, 60), "it works through the night"
+        assert "backup" in busy(60, 86400), "the file of a run that was killed; this one has said nothing yet"
+        assert busy(3 * 3600, 3 * 3600) == ""
+        progress.unlink()
+        os.utime(lock, (now - 3 * 3600, now - 3 * 3600))
+        assert box.busy(lock, [], progress) == "", "it has never said anything"
+        assert not box.backup_runs(lock, progress)
+        os.utime(lock, (now, now))
+        assert box.backup_runs(lock, progress)
+    assert not box.backup_runs(lock, progress)
+
+
 @pytest.mark.parametrize(("in_days", "level"), [(0, YELLOW), (-30, GREEN), (8, RED), (20, RED)])
 def test_a_real_certificate_of_ten_days(pem: Path, in_days: float, level: str) -> None:
     config = Config("mail.hearth.example", certificate=str(pem))
@@ -247,3 +272,69 @@ def test_backups(tmp_path: Path, state: dict[str, Any] | None, level: str, reaso
     os.utime(fragment, (NOW - 86400, NOW - 86400))
     if level == YELLOW:
         assert upkeep.check_backup(CONFIG, NOW, file, fragment).level == RED, "the first one is overdue"
+
+
+WEEK = 7 * 86400
+
+
+def judged(tmp_path: Path, state: dict[str, Any], *, set_up: float = 60, running: bool = False) -> Finding:
+    """Judge the backups by a state, where they were set up so many seconds ago."""
+    file, fragment = tmp_path / "state.json", tmp_path / "backup.json"
+    fragment.touch()
+    os.utime(fragment, (NOW - set_up, NOW - set_up))
+    file.write_text(json.dumps(state))
+    return upkeep.check_backup(CONFIG, NOW, file, fragment, running)
+
+
+@pytest.mark.parametrize(
+    ("last_check", "set_up", "level", "reason"),
+    [
+        (at(WEEK), 60 * WEEK, GREEN, "10 min old"),
+        (at(3 * WEEK + 60), 60 * WEEK, YELLOW, "3 weeks ago"),
+        (None, 2 * WEEK, GREEN, "10 min old"),
+        (None, 4 * WEEK, YELLOW, "has never been checked"),
+        (at(-86400), 60 * WEEK, YELLOW, "in the future"),
+    ],
+)
+def test_a_check_that_never_runs(
+    tmp_path: Path, last_check: str | None, set_up: float, level: str, reason: str
+) -> None:
+    found = judged(tmp_path, {"last_success": at(600), "last_check": last_check}, set_up=set_up)
+    assert (found.level, reason in found.reason) == (level, True), found
+    assert level == GREEN or "hearth-backup-check" in found.todo
+
+
+def test_a_backup_of_tomorrow_says_nothing_of_today(tmp_path: Path) -> None:
+    assert judged(tmp_path, {"last_success": at(-600)}).level == GREEN
+    found = judged(tmp_path, {"last_success": at(-2 * 86400)})
+    assert (found.level, "in the future" in found.reason) == (YELLOW, True)
+    assert "systemctl start hearth-backup" in found.todo
+
+
+def test_what_somebody_has_to_look_at_is_yellow(tmp_path: Path) -> None:
+    found = judged(tmp_path, {"last_success": at(600), "warnings": ["/srv/x is not there", "y"]})
+    assert (found.level, found.reason) == (YELLOW, "/srv/x is not there; and 1 more")
+    assert found.todo == "hearth-backup status"
+
+
+def test_a_backup_that_takes_a_night_is_yellow_while_it_runs(tmp_path: Path) -> None:
+    first = judged(tmp_path, {"last_success": None}, set_up=86400, running=True)
+    assert (first.level, first.reason) == (YELLOW, "none was made yet; one is running now")
+    late = {"last_success": at(5 * 3600)}
+    assert (judged(tmp_path, late, running=True).level, judged(tmp_path, late).level) == (YELLOW, RED)
+
+
+def test_a_failed_hour_is_red_and_told_only_when_no_good_backup_followed(tmp_path: Path) -> None:
+    once = judged(tmp_path, {"last_success": at(2 * 3600), "error": "cannot be reached"})
+    assert (once.level, once.hold > 10**6) == (RED, True)
+    late = judged(tmp_path, {"last_success": at(3 * 3600 + 60), "error": "cannot be reached"})
+    assert (late.level, late.hold) == (RED, 0)
+    never = {"last_success": None, "error": "cannot be reached"}
+    assert judged(tmp_path, never).hold > 10**6
+    assert judged(tmp_path, never, set_up=86400).hold == 0
+    assert judged(tmp_path, {"last_success": at(600), "check_error": "pack 12ab is damaged"}).hold == 0
+
+
+def test_a_check_that_comes_again_is_no_letter(tmp_path: Path) -> None:
+    found = judged(tmp_path, {"last_success": at(600), "check_error": "cannot be reached", "check_again": True})
+    assert (found.level, "cannot be reached" in found.reason) == (YELLOW, True)
