@@ -62,10 +62,12 @@ class Controller:
     folder: Path
 
     @classmethod
-    def fresh(cls, folder: Path) -> Controller:
+    def fresh(cls, folder: Path, without: str = "") -> Controller:
         """Clone this project, with what is in no commit yet, into a new folder. The tools (.venv) are shared.
 
         A short path: SSH's sockets lie below it (108 characters at most).
+
+        :param without: a site whose inventory is left out: that of a real home is in no clone either.
         """
         _run(["git", "clone", "--quiet", str(PROJECT), str(folder)], PROJECT)
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -76,8 +78,8 @@ class Controller:
                 shutil.copy(source, target)
             elif name and not source.is_symlink():
                 target.unlink(missing_ok=True)
-        # What the kit must bring is no part of the project: a real site's folder is in no clone.
-        shutil.rmtree(folder / "inventories" / "lab")
+        if without:
+            shutil.rmtree(folder / "inventories" / without)
         (folder / ".venv").unlink(missing_ok=True)
         (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
         return cls(folder)

@@ -35,7 +35,7 @@ def certificate_ends_tomorrow() -> Iterator[None]:
 
 @contextlib.contextmanager
 def backup_place_away() -> Iterator[None]:
-    """Let a backup be made while nothing answers at its place, for the fourth hour: the first ones are nobody's matter."""
+    """Let a backup be made while nothing answers at its place, for the fourth hour: before, it is nobody's matter."""
     lab.run("hearth-backup", "systemctl", "stop", "restic-rest-server")
     try:
         assert lab.run(HOME, "systemctl", "start", "hearth-backup", check=False).returncode != 0

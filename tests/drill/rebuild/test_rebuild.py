@@ -86,7 +86,7 @@ class Drill:
             # What the dead box had said 250 to; all of that came after the backup. Not asked sooner: the sender's
             # server writes its log, and this drill its list, a moment after the 250. The bare box takes nothing.
             self.accepted = stream.delivered() & {one.token for one in sending.sent}
-            other = Controller.fresh(folder / "clone")
+            other = Controller.fresh(folder / "clone", without="lab")
             other.open_kit(kit, PASSPHRASE)
             start = time.monotonic()
             self.killed = [other.playbook_killed("lab", "playbooks/rebuild.yml", stage) for stage in STAGES]

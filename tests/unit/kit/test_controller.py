@@ -21,7 +21,7 @@ def test_a_kit_of_the_lab_goes_from_one_clone_to_another(tmp_path: Path, compute
     (state / "ssh" / "id_ed25519").write_text(KEY, encoding="utf-8")
     (state / "trust-anchor.ds").write_text(". IN DS 20326 8 2 E06D\n", encoding="utf-8")
     kit = make_kit("lab", PASSPHRASE, tmp_path / "stick", project)
-    other = Controller.fresh(tmp_path / "other")
+    other = Controller.fresh(tmp_path / "other", without="lab")
     assert not (other.folder / "build").exists()
     assert not (other.folder / "inventories" / "lab").exists()
     with pytest.raises(ControllerError, match="does not open this kit"):
