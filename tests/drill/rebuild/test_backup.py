@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import json
 import os
@@ -287,7 +288,7 @@ def test_a_mailbox_comes_back_by_sftp() -> None:
     token = lab.submit(lab.message(HANA, TARO))
     lab.wait_for_mail(TARO, token)
     backup()
-    at = time.strftime("%Y-%m-%d %H:%M:%S+00:00", time.gmtime())
+    at = datetime.datetime.now(tz=datetime.UTC).isoformat()
     assert lab.out("hearth-backup", "ls", "/srv/sftp/hearthmail/snapshots")
     restore = ["hearth-backup", "restore-user", "--user", TARO, "--at", at, "--folder", "INBOX", "--into", "By SFTP"]
     lab.run(HOME, *restore)

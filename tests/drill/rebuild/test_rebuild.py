@@ -233,7 +233,7 @@ def test_the_box_cannot_delete_its_backups(drill: Drill) -> None:
 def test_one_folder_comes_back_as_it_was_beside_what_is_there(drill: Drill) -> None:
     name = "Work/2026"
     then = drill.before[HANAKO][name][1]
-    at = datetime.datetime.fromtimestamp(drill.backup_at, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S+00:00")
+    at = datetime.datetime.fromtimestamp(drill.backup_at, tz=datetime.UTC).isoformat()
     # Since then one has gone, one has come, and a newer backup knows only that.
     with lab.inbox(HANAKO, readonly=False, folder=name) as session:
         session.delete_messages(min(then))
