@@ -53,9 +53,10 @@ def test_the_mirror_hands_nothing_on() -> None:
     ],
 )
 def test_the_mirror_gives_debian_packages_only(method: str, what: str, status: int) -> None:
+    archive = lab.out("hearth-home", "awk", '$1 == "deb" { print $2; exit }', "/etc/apt/sources.list")
     with (
         lab.node("hearth-home"),
         contextlib.closing(http.client.HTTPConnection(MIRROR, MIRROR_PORT, timeout=lab.TIMEOUT)) as proxy,
     ):
-        proxy.request(method, what.format(release=lab.RELEASE))
+        proxy.request(method, what.format(archive=archive, release=lab.RELEASE))
         assert proxy.getresponse().status == status
