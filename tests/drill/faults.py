@@ -275,7 +275,12 @@ def provider_down() -> float:
         lab.run("hearth-provider", "systemctl", "start", "pdns")
     # Nor that there was none (RFC 2308, section 7).
     lab.world_forgets(*lab.DOMAINS)
-    return time.time()
+    at = time.time()
+    # Again it does not wait for its five minutes.
+    lab.wait_for(
+        lambda: not lab.run(HOME, "hearth-ddns", "check", check=False).returncode, SOON, "the provider's answer"
+    )
+    return at
 
 
 # --- Room, memory, time ----------------------------------------------------------------------------------------------
