@@ -658,5 +658,16 @@ def restore_line() -> None:
         where["lan_prefix"] = FIRST_PREFIX
     if where:
         move(**where)
-        # A box that comes next knows nothing of this one: another address in its place would be a stranger's to it.
-        wait_for(lambda: published(MAIL_NAME) == [FIRST_WAN], 180, f"the provider answering with {FIRST_WAN}")
+        start = FIRST_PREFIX.removesuffix(":/64")
+        wait_for(lambda: home_ipv6().startswith(start), 60, f"the box having an address of {FIRST_PREFIX}")
+        settle_dns()
+
+
+def settle_dns() -> None:
+    """Have the box publish its present addresses, both: to a box that comes next an older one would be a stranger's."""
+
+    def settled() -> bool:
+        run("hearth-home", "hearth-ddns", "apply", check=False)
+        return published(MAIL_NAME) == [wan_address()] and published(MAIL_NAME, "AAAA") == [home_ipv6()]
+
+    wait_for(settled, 180, f"the addresses of {MAIL_NAME} being those of the line")

@@ -85,6 +85,7 @@ def packed(archive: Path) -> None:
 # The last test of all: it takes the box, and all mail on it, away.
 @pytest.mark.release("trixie")
 def test_a_bare_box_deploys_itself() -> None:
+    lab.settle_dns()
     lab.playbook("molecule/shared/home.yml")
     lab.forget()
     lab.run("hearth-home", "mkdir", FOLDER)
