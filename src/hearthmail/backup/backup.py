@@ -158,7 +158,7 @@ def _back_up(
         "unread": outcome.unread,
         "failed_commands": failed,
         "mail_without_user": copies.get("without_user", []),
-        "warnings": [*_missing(box, kept), *_shrunk(copies.get("shrunk", {}), last)],
+        "warnings": [*_unknown(box, kept), *_missing(box, kept), *_shrunk(copies.get("shrunk", {}), last)],
         "forgotten": 0,
     }
     if config.forget:
@@ -170,6 +170,16 @@ def _back_up(
     return {"ok": not error, "error": config.mask(error) or None, **report}
 
 
+def _unknown(box: Box, kept: list[fragments.Fragment]) -> list[str]:
+    """What a role may want kept in a way that this program does not know: silence would lose it."""
+    return [
+        f"{box.fragments / one.name}.json: `{'`, `'.join(one.unknown)}` is not known here, so it has no effect. "
+        "A newer role wrote it: run the playbook with --tags backup; or it is misspelt."
+        for one in kept
+        if one.unknown
+    ]
+
+
 def _missing(box: Box, kept: list[fragments.Fragment]) -> list[str]:
     """What is not kept although it should be there: the run is good all the same, but somebody has to look."""
     return [
@@ -177,7 +187,7 @@ def _missing(box: Box, kept: list[fragments.Fragment]) -> list[str]:
         f"({box.fragments.name}/{one.name}.json)."
         for one in kept
         for path in one.paths
-        if path not in one.optional and not os.path.lexists(box.at(path))
+        if path not in fragments.MAY_BE_MISSING and not os.path.lexists(box.at(path))
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hearthmail.backup import backup, processes, progress, stage, state
+from hearthmail.backup import backup, fragments, processes, progress, stage, state
 from hearthmail.backup.cli import FAILED, LATER
 from hearthmail.backup.errors import BackupError, RefusedError, UsageError
 from hearthmail.backup.restic import Restic
@@ -178,8 +178,8 @@ def test_mail_of_nobody_is_named(world: World, capsys: pytest.CaptureFixture[str
 
 
 def test_a_path_that_is_not_there_is_told_unless_it_may_be(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = ["/var/lib/nowhere", "/var/lib/later"]
-    world.fragment("other", {"paths": paths, "optional": ["/var/lib/later"]})
+    paths = ["/var/lib/nowhere", *fragments.MAY_BE_MISSING]
+    world.fragment("other", {"paths": paths})
     assert world.run("run", "--json") == 0
     report = answer(capsys)
     assert [path.removeprefix(str(world.path)) for path in report["missing_paths"]] == sorted(paths)
@@ -192,10 +192,21 @@ def test_a_path_that_is_not_there_is_told_unless_it_may_be(world: World, capsys:
     assert world.state.warnings == []
 
 
-def test_what_may_be_missing_must_be_kept(world: World) -> None:
-    world.fragment("other", {"paths": ["/a"], "optional": ["/b"]})
+def test_a_key_of_a_newer_role_is_told_and_the_backup_made(world: World) -> None:
+    """The role that writes a fragment comes before the program that reads it: no hour shall be without a backup."""
+    world.write("/var/lib/kept", "x")
+    world.fragment("other", {"paths": [str(world.box.at("/var/lib/kept"))], "exlude": [], "optional": ["/b"]})
+    assert world.run("run") == 0
+    assert world.state.error is None
+    (warning,) = [one for one in world.state.warnings if "exlude" in one]
+    assert "backup.d/other.json: `exlude`, `optional`" in warning
+    assert "--tags backup" in warning
+
+
+def test_a_misspelt_path_is_an_error(world: World) -> None:
+    world.fragment("other", {"path": ["/a"]})
     assert world.run("run") == 1
-    assert "`optional` has '/b', which is not in `paths`" in str(world.state.error)
+    assert "other.json: it has no `paths`, and `path` is not known here" in str(world.state.error)
 
 
 def test_a_broken_fragment_is_named_and_nothing_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:
