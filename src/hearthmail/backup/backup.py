@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from hearthmail.backup import fragments, place, restic_errors, state
+from hearthmail.backup import fragments, place, restic_errors, shrunk, state
 from hearthmail.backup.config import Box, Config
 from hearthmail.backup.errors import PASSING, BackupError
 from hearthmail.backup.processes import run_fragment_command
@@ -83,7 +83,7 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
     remembered.last_attempt = state.now_text()
     state.save(box.state, remembered)
     try:
-        report = _back_up(box, config, restic, lock, progress, remembered.last_success)
+        report = _back_up(box, config, restic, lock, progress)
     except BackupError as error:
         remembered.error = str(error)
         remembered.seconds = round(time.monotonic() - begun, 1)
@@ -95,13 +95,12 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
         remembered.last_success = state.now_text()
         remembered.snapshot = report["snapshot"]
         remembered.files, remembered.bytes = report["files"], report["bytes"]
+        shrunk.mark_told(box)
     state.save(box.state, remembered)
     return report
 
 
-def _back_up(
-    box: Box, config: Config, restic: Restic, lock: int, progress: Progress, last: str | None
-) -> dict[str, Any]:
+def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Progress) -> dict[str, Any]:
     if is_unfinished(box):
         raise BackupError(
             "restore_unfinished",
@@ -112,6 +111,7 @@ def _back_up(
     kept = fragments.read(box.fragments)
     made = open_repository(box, config, restic)
     failed = _prepare(kept, lock, progress)
+    shrunk.add_backups(box, restic)
     state.write(box.owners, place.names_of_owners())
     about = [str(box.fragments), str(box.owners), *([str(box.copies)] if box.copies.exists() else [])]
     paths = [*about, *(str(box.at(path)) for path in fragments.paths(kept))]
@@ -158,7 +158,7 @@ def _back_up(
         "unread": outcome.unread,
         "failed_commands": failed,
         "mail_without_user": copies.get("without_user", []),
-        "warnings": [*_unknown(box, kept), *_missing(box, kept), *_shrunk(copies.get("shrunk", {}), last)],
+        "warnings": [*_unknown(box, kept), *_missing(box, kept), *shrunk.lines(box)],
         "forgotten": 0,
     }
     if config.forget:
@@ -188,15 +188,6 @@ def _missing(box: Box, kept: list[fragments.Fragment]) -> list[str]:
         for one in kept
         for path in one.paths
         if path not in fragments.MAY_BE_MISSING and not os.path.lexists(box.at(path))
-    ]
-
-
-def _shrunk(counts: dict[str, list[int]], last: str | None) -> list[str]:
-    """Who has lost most of the mail since the last backup, and how it comes back."""
-    return [
-        f"{address}: {before} messages at the last backup, {now} now. If that was not meant (is the mail's disk "
-        f'mounted?), older backups hold them: `hearth-backup restore-user --user {address} --at "{last}"`'
-        for address, (before, now) in counts.items()
     ]
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,25 +147,78 @@ def test_a_mailbox_that_vanished_fails_it(world: World) -> None:
     assert "taro@hearth.example" in str(world.state.error)
 
 
-def test_a_mailbox_that_was_emptied_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(30):
-        world.deliver("taro@hearth.example", f"more{number}")
-    assert world.run("run") == 0
-    assert world.state.warnings == []
-    before = world.state.last_success
+def empty_taro(world: World) -> None:
     stage.remove(world.home("taro@hearth.example") / "Maildir")
     world.deliver("taro@hearth.example", "new")
+
+
+def fill_taro(world: World) -> None:
+    for number in range(30):
+        world.deliver("taro@hearth.example", f"more{number}")
+
+
+def let_pass(world: World, seconds: float) -> None:
+    """Let what is written down of emptied mailboxes be older."""
+    copies = state.read(world.box.copies)
+    for one in copies["shrunk"].values():
+        one["told"] = (datetime.fromisoformat(one["told"]) - timedelta(seconds=seconds)).isoformat()
+    state.write(world.box.copies, copies)
+
+
+def test_a_mailbox_that_was_emptied_is_told_for_a_day(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    fill_taro(world)
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+    # A newer one, which is not complete, and holds more mail.
+    world.doveadm_fails(**{"hanako@hearth.example": [75]})
+    world.deliver("hanako@hearth.example", "last")
+    world.deliver("taro@hearth.example", "last")
+    assert world.run("run") == 1
+    world.doveadm_fails()
+    newest = world.restic.snapshots()[-1].time
+    empty_taro(world)
     capsys.readouterr()
     assert world.run("run") == 0
     (warning,) = world.state.warnings
-    assert "taro@hearth.example: 31 messages at the last backup, 1 now" in warning
-    assert before is not None
-    assert f'restore-user --user taro@hearth.example --at "{before}"' in warning
+    assert "taro@hearth.example: its copy held 32 messages, the mailbox held 1 at " in warning
+    assert f'restore-user --user taro@hearth.example --at "{newest.isoformat()}"' in warning
     assert warning in capsys.readouterr().out
     assert world.run("status") == 0
     assert warning in capsys.readouterr().out
     assert world.run("run") == 0
-    assert world.state.warnings == [], "told once"
+    assert world.state.warnings == [warning]
+    let_pass(world, 86000)
+    assert world.run("run") == 0
+    assert world.state.warnings == [warning]
+    let_pass(world, 500)
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+
+
+def test_it_is_told_though_no_snapshot_came_of_that_run(world: World) -> None:
+    fill_taro(world)
+    assert world.run("run") == 0
+    newest = world.restic.snapshots()[-1].time
+    empty_taro(world)
+    world.restic_fails(backup={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert world.run("run") == 1
+    assert world.run("run") == 1
+    world.restic_works()
+    assert world.run("run") == 0
+    (warning,) = world.state.warnings
+    assert f'--at "{newest.isoformat()}"' in warning
+
+
+def test_an_emptied_mailbox_that_is_in_no_backup(world: World) -> None:
+    fill_taro(world)
+    world.restic_fails(backup={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert world.run("run") == 1
+    world.restic_works()
+    empty_taro(world)
+    assert world.run("run") == 0
+    (warning,) = world.state.warnings
+    assert "restore-user" not in warning
+    assert "no backup is older" in warning
 
 
 def test_mail_of_nobody_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
