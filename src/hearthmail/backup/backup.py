@@ -15,7 +15,7 @@ from hearthmail.backup.errors import PASSING, BackupError
 from hearthmail.backup.processes import run_fragment_command
 from hearthmail.backup.progress import Progress
 from hearthmail.backup.restic import Restic, packs_in
-from hearthmail.backup.restore import is_unfinished
+from hearthmail.backup.restore import close, is_unfinished
 from hearthmail.backup.stage import remove
 
 # Names in a message; the report has all.
@@ -97,6 +97,9 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
         remembered.files, remembered.bytes = report["files"], report["bytes"]
         shrunk.mark_told(box)
     state.save(box.state, remembered)
+    if report["complete"]:
+        # A restore that ended here: the box is at work since, whether its playbook came to its end or not.
+        close(box)
     return report
 
 
