@@ -305,7 +305,7 @@ def _with_room(todo: Iterable[_Todo], mail: Path, box: Box, config: Config, repo
 
 def _reserve(config: Config) -> str:
     return (
-        f"{config.reserve_percent:g} % (backup_reserve_percent), "
+        f"{config.reserve_percent:g} % (backup_reserve_percent), at most {size_text(room.MOST)}, and "
         f"at least {size_text(config.reserve_bytes)} (backup_reserve_bytes),"
     )
 
