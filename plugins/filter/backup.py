@@ -39,7 +39,13 @@ def rebuild_report(report: Mapping[str, Any], addresses: Sequence[str]) -> list[
         ]
     counts = report["messages_of"]
     begun = f": at the latest at {report['begun']}, when this restore began" if report.get("begun") else ""
-    lines = [
+    lines = []
+    if report.get("already_done"):
+        at = f", which began at {report['begun']}" if report.get("begun") else ""
+        lines.append(
+            f"Nothing was restored now: this box was restored already. What follows is told of that restore{at}."
+        )
+    lines += [
         f"Came back: {report['messages']} messages in {len(counts)} mailboxes, as they were at {report['time']} "
         f"({report['files']} files, {report['bytes'] / 1e6:.1f} MB, snapshot {report['snapshot'][:8]}).",
         f"Missing: what the old box accepted, and what programs changed, after {report['time']} and before it died"

@@ -64,6 +64,12 @@ def test_whose_mailbox_is_older_is_told() -> None:
     assert "the newest held less of them: taro@hearth.example (2026-11-23T07:00)." in text
 
 
+def test_what_came_back_another_time_is_not_told_as_new() -> None:
+    first = rebuild_report({**GOOD, "begun": "2026-11-23T10:12:00+00:00", "already_done": True}, USERS)[0]
+    assert "Nothing was restored now" in first
+    assert "2026-11-23T10:12:00+00:00" in first
+
+
 def test_many_names_are_cut_short() -> None:
     users = [f"u{number:02}@hearth.example" for number in range(15)]
     assert "u09@hearth.example and 5 more" in "\n".join(rebuild_report({**GOOD, "messages_of": {}}, users))

@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from hearthmail.backup import fragments, place, restic_errors, state
+from hearthmail.backup import fragments, place, restic_errors, shrunk, state
 from hearthmail.backup.config import Box, Config
 from hearthmail.backup.errors import PASSING, BackupError
 from hearthmail.backup.processes import run_fragment_command
 from hearthmail.backup.progress import Progress
 from hearthmail.backup.restic import Restic, packs_in
-from hearthmail.backup.restore import is_unfinished
+from hearthmail.backup.restore import close, is_unfinished
 from hearthmail.backup.stage import remove
 
 # Names in a message; the report has all.
@@ -83,7 +83,7 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
     remembered.last_attempt = state.now_text()
     state.save(box.state, remembered)
     try:
-        report = _back_up(box, config, restic, lock, progress, remembered.last_success)
+        report = _back_up(box, config, restic, lock, progress)
     except BackupError as error:
         remembered.error = str(error)
         remembered.seconds = round(time.monotonic() - begun, 1)
@@ -95,13 +95,15 @@ def run(box: Box, config: Config, restic: Restic, lock: int, progress: Progress)
         remembered.last_success = state.now_text()
         remembered.snapshot = report["snapshot"]
         remembered.files, remembered.bytes = report["files"], report["bytes"]
+        shrunk.mark_told(box)
     state.save(box.state, remembered)
+    if report["complete"]:
+        # A restore that ended here: the box is at work since, whether its playbook came to its end or not.
+        close(box)
     return report
 
 
-def _back_up(
-    box: Box, config: Config, restic: Restic, lock: int, progress: Progress, last: str | None
-) -> dict[str, Any]:
+def _back_up(box: Box, config: Config, restic: Restic, lock: int, progress: Progress) -> dict[str, Any]:
     if is_unfinished(box):
         raise BackupError(
             "restore_unfinished",
@@ -112,6 +114,7 @@ def _back_up(
     kept = fragments.read(box.fragments)
     made = open_repository(box, config, restic)
     failed = _prepare(kept, lock, progress)
+    shrunk.add_backups(box, restic)
     state.write(box.owners, place.names_of_owners())
     about = [str(box.fragments), str(box.owners), *([str(box.copies)] if box.copies.exists() else [])]
     paths = [*about, *(str(box.at(path)) for path in fragments.paths(kept))]
@@ -158,7 +161,7 @@ def _back_up(
         "unread": outcome.unread,
         "failed_commands": failed,
         "mail_without_user": copies.get("without_user", []),
-        "warnings": [*_missing(box, kept), *_shrunk(copies.get("shrunk", {}), last)],
+        "warnings": [*_unknown(box, kept), *_missing(box, kept), *shrunk.lines(box)],
         "forgotten": 0,
     }
     if config.forget:
@@ -170,6 +173,16 @@ def _back_up(
     return {"ok": not error, "error": config.mask(error) or None, **report}
 
 
+def _unknown(box: Box, kept: list[fragments.Fragment]) -> list[str]:
+    """What a role may want kept in a way that this program does not know: silence would lose it."""
+    return [
+        f"{box.fragments / one.name}.json: `{'`, `'.join(one.unknown)}` is not known here, so it has no effect. "
+        "A newer role wrote it: run the playbook with --tags backup; or it is misspelt."
+        for one in kept
+        if one.unknown
+    ]
+
+
 def _missing(box: Box, kept: list[fragments.Fragment]) -> list[str]:
     """What is not kept although it should be there: the run is good all the same, but somebody has to look."""
     return [
@@ -177,16 +190,7 @@ def _missing(box: Box, kept: list[fragments.Fragment]) -> list[str]:
         f"({box.fragments.name}/{one.name}.json)."
         for one in kept
         for path in one.paths
-        if path not in one.optional and not os.path.lexists(box.at(path))
-    ]
-
-
-def _shrunk(counts: dict[str, list[int]], last: str | None) -> list[str]:
-    """Who has lost most of the mail since the last backup, and how it comes back."""
-    return [
-        f"{address}: {before} messages at the last backup, {now} now. If that was not meant (is the mail's disk "
-        f'mounted?), older backups hold them: `hearth-backup restore-user --user {address} --at "{last}"`'
-        for address, (before, now) in counts.items()
+        if path not in fragments.MAY_BE_MISSING and not os.path.lexists(box.at(path))
     ]
 
 

@@ -100,17 +100,18 @@ def _print(report: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
 
 
 def _run(arguments: argparse.Namespace, box: Box) -> int:
+    if arguments.command == "close-restore":
+        # Without the lock: a backup that runs by now changes nothing of it. Without the configuration: backups may
+        # have been switched off since.
+        closed = restore.close(box)
+        said = "The restore is closed." if closed else "There is no restore to close."
+        _print({"ok": True, "closed": closed}, [said], arguments.json)
+        return GOOD
     settings = config.load(box)
     if arguments.command == "snapshots":
         found = Restic(box, settings).snapshots()
         listed = [{"id": one.id, "time": one.time.isoformat(), "files": one.files, "tags": one.tags} for one in found]
         _print({"ok": True, "snapshots": listed}, text.snapshot_lines(found), arguments.json)
-        return GOOD
-    if arguments.command == "close-restore":
-        # Without the lock: a backup that runs by now changes nothing of it.
-        closed = restore.close(box)
-        said = "The restore is closed." if closed else "There is no restore to close."
-        _print({"ok": True, "closed": closed}, [said], arguments.json)
         return GOOD
     typed = time.time()
     with _locked(box, arguments.wait) as lock:

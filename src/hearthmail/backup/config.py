@@ -127,7 +127,7 @@ class Config:
     :param check_sample: how much of the data a check reads, e.g. `2%`, or `1/52`: another part each week.
     :param interval: seconds between two backups.
     :param restore_directory: where the whole box is restored to before it is put in its place.
-    :param reserve_percent: of the disk of the mail's copies, that they leave free.
+    :param reserve_percent: of the disk of the mail's copies, that they leave free, at most `room.MOST`.
     :param reserve_bytes: that they leave free at least.
     """
 

@@ -12,6 +12,11 @@ from hearthmail.backup.errors import BackupError
 
 Command = tuple[str, ...]
 
+_KEYS = frozenset({"paths", "exclude", "before", "after_restore"})
+# Of all roles: what a box at work may not have made yet. Known here, as a key of the fragment would be refused by an
+# older program, which a box has until role backup brings it the new one.
+MAY_BE_MISSING = frozenset({"/var/lib/hearthmail/ddns/state.json"})
+
 
 @dataclass(frozen=True)
 class Fragment:
@@ -19,10 +24,10 @@ class Fragment:
 
     :param name: the role.
     :param paths: what restic reads, absolute; one that does not exist is left out, and told.
-    :param optional: those of them that need not exist.
     :param exclude: restic's patterns of what is left out.
     :param before: commands that make a consistent copy.
     :param after_restore: commands that put in its place what was restored.
+    :param unknown: keys that this program does not know: of a newer role, or misspelt.
     """
 
     name: str
@@ -30,7 +35,7 @@ class Fragment:
     exclude: tuple[str, ...] = ()
     before: tuple[Command, ...] = ()
     after_restore: tuple[Command, ...] = ()
-    optional: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def _wrong(source: Path, problem: str) -> BackupError:
@@ -46,21 +51,20 @@ def _texts(source: Path, key: str, value: Any) -> tuple[str, ...]:
 def parse(source: Path, data: Any) -> Fragment:
     """Check one fragment.
 
-    :raises BackupError: naming the file and the key. A key that is not known may be a way to keep something
-        that this program does not know: silence would lose it.
+    A key that is not known is left to the caller to tell: a role may be newer than this program, and the rest of what
+    it wants is kept all the same.
+
+    :raises BackupError: naming the file and the key; also where such a key may be a misspelt `paths`.
     """
     if not isinstance(data, dict):
         raise _wrong(source, "it is not a JSON object")
-    unknown = set(data) - {"paths", "optional", "exclude", "before", "after_restore"}
-    if unknown:
-        raise _wrong(source, f"{', '.join(sorted(unknown))} is not known here")
-    lists = {key: _texts(source, key, data.get(key, [])) for key in ("paths", "optional", "exclude")}
+    unknown = tuple(sorted(set(data) - _KEYS))
+    if unknown and "paths" not in data:
+        raise _wrong(source, f"it has no `paths`, and `{'`, `'.join(unknown)}` is not known here")
+    lists = {key: _texts(source, key, data.get(key, [])) for key in ("paths", "exclude")}
     for path in lists["paths"]:
         if not path.startswith("/") or ".." in Path(path).parts or Path(path) == Path("/"):
             raise _wrong(source, f"`paths` has {path!r}, which is not the absolute path of one thing")
-    for path in lists["optional"]:
-        if path not in lists["paths"]:
-            raise _wrong(source, f"`optional` has {path!r}, which is not in `paths`")
     commands: dict[str, tuple[Command, ...]] = {}
     for key in ("before", "after_restore"):
         value = data.get(key, [])
@@ -75,7 +79,7 @@ def parse(source: Path, data: Any) -> Fragment:
         lists["exclude"],
         commands["before"],
         commands["after_restore"],
-        lists["optional"],
+        unknown,
     )
 
 

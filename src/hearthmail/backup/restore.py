@@ -254,7 +254,7 @@ def restore_all(
     """
     box.make_base()
     journal = load_journal(box.journal)
-    if journal.stage == CLOSED or (at is not None and at != journal.at):
+    if journal.stage == CLOSED or (at is not None and not _is_same_time(at, journal.at)):
         journal = Journal()
     if journal.stage == DONE and not again:
         return {**journal.report, "already_done": True}
@@ -274,6 +274,10 @@ def restore_all(
     journal.stage, journal.report = DONE, report
     _save(box, journal)
     return report
+
+
+def _is_same_time(typed: str, before: str | None) -> bool:
+    return before is not None and when.parse(typed) == when.parse(before)
 
 
 def _save(box: Box, journal: Journal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,17 @@ from hearthmail.backup.progress import size_text
 
 # More than any disk: of inodes, where a file system makes them as it needs them.
 _ENDLESS = 2**62
-# Bytes of a block in `st_blocks` (stat(2)), whatever the file system's own are.
-_BLOCK = 512
+# Bytes of a block of nearly every disk.
+_BLOCK = 4096
+# Bytes of which a share of the disk is never more: what mail needs until a person has made room does not grow with it.
+MOST = 5 * 2**30
 
 
 @dataclass(frozen=True)
 class Room:
     """Space on a disk.
 
-    :param bytes: as the disk counts them, in whole blocks.
+    :param bytes: in whole blocks.
     :param files: inodes.
     """
 
@@ -38,11 +41,16 @@ class Room:
         return (need.bytes <= 0 and need.files <= 0) or not (self - need).is_short
 
     def __str__(self) -> str:
-        return f"{size_text(max(0, self.bytes))} and {max(0, self.files):,} files"
+        size = size_text(max(0, self.bytes))
+        return size if self.files >= _ENDLESS else f"{size} and {max(0, self.files):,} files"
 
 
 def used(tree: Path) -> Room:
-    """What a tree takes; what is not there takes nothing."""
+    """What a tree takes; what is not there takes nothing.
+
+    By the sizes of its files, in whole blocks. The blocks that they have (`st_blocks`) are fewer where the disk
+    compresses: mail and its copy, on different disks, would never be equal.
+    """
     size = files = 0
     for folder, names, others in os.walk(tree):
         for name in (*names, *others):
@@ -51,18 +59,20 @@ def used(tree: Path) -> Room:
             except FileNotFoundError:
                 # A mail program is at work.
                 continue
-            size, files = size + seen.st_blocks * _BLOCK, files + 1
+            # A folder keeps the size that it had when it was fullest.
+            blocks = 1 if stat.S_ISDIR(seen.st_mode) else -(-seen.st_size // _BLOCK)
+            size, files = size + blocks * _BLOCK, files + 1
     return Room(size, files)
 
 
 def spare(folder: Path, percent: float, least: int) -> Room:
     """What may be written to the disk of a folder; below zero where less is free than shall stay so.
 
-    :param percent: of the disk and of its inodes, that stay free.
+    :param percent: of the disk, at most `MOST`, and of its inodes, that stay free.
     :param least: bytes that stay free at least.
     """
     disk = os.statvfs(folder)
-    kept = max(int(disk.f_blocks * disk.f_frsize * percent / 100), least)
+    kept = max(min(int(disk.f_blocks * disk.f_frsize * percent / 100), MOST), least)
     # btrfs and others say 0.
     files = disk.f_favail - int(disk.f_files * percent / 100) if disk.f_files else _ENDLESS
     return Room(disk.f_bavail * disk.f_frsize - kept, files)

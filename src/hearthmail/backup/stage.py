@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hearthmail.backup import dovecot, maildir, room, state
+from hearthmail.backup import dovecot, maildir, room, shrunk, state
 from hearthmail.backup.config import Box, Config
 from hearthmail.backup.dovecot import User
 from hearthmail.backup.errors import BackupError
@@ -27,6 +27,8 @@ AT_ONCE = 2
 TRIES = 5
 # Messages that a mailbox may lose between two copies, however many it held, and nothing is said.
 MANY_LOST = 20
+# Of all copies, until they have been made.
+UNENDED = "the copying did not end"
 # Users after which what was done is written down.
 SAVE_EVERY = 200
 
@@ -36,8 +38,7 @@ class Report:
     """What staging did.
 
     :param failed: users and why.
-    :param shrunk: who had lost more than half of the messages since the last copy: how many that held, and how many
-        there are now.
+    :param shrunk: who had lost more than half of the messages since the last copy, this time or lately.
     :param without_user: whose mail is here although they are in no file, and no copy of it is made or kept.
     """
 
@@ -45,7 +46,7 @@ class Report:
     unchanged: int = 0
     removed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
+    shrunk: shrunk.Shrunk = field(default_factory=dict)
     without_user: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -165,12 +166,13 @@ def stage_mail(
 
     :raises BackupError: when there are no users or no mail to look at: then nothing is removed.
     """
+    report = Report(shrunk=shrunk.carried(box))
     # What stands here if we are killed.
-    _write_copies(box, {"all": "the copying did not end"})
+    _write_copies(box, {"all": UNENDED, **report.told()})
     try:
-        report = _stage_mail(box, config, now, progress or Progress("stage-mail", active=False))
+        _stage_mail(box, config, now, progress or Progress("stage-mail", active=False), report)
     except BackupError as error:
-        _write_copies(box, {"all": str(error)})
+        _write_copies(box, {"all": str(error), **report.told()})
         raise
     _write_copies(box, {"failed": report.failed, **report.told()})
     return report
@@ -181,7 +183,7 @@ def _write_copies(box: Box, said: dict[str, Any]) -> None:
     state.write(box.copies, said)
 
 
-def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Progress) -> Report:
+def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Progress, report: Report) -> None:
     mail, users_file = box.at(config.mail_directory), box.at(config.users_file)
     users = dovecot.read_users(users_file)
     if users is None:
@@ -191,7 +193,6 @@ def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Prog
     box.make_base()
     box.staging.mkdir(mode=0o711, exist_ok=True)
     seen_before = state.read(box.staged)
-    report = Report()
     vanished = _vanished(users, mail, box.staging)
     report.failed |= vanished
     todo = _changed(users, mail, box, seen_before, report, now)
@@ -199,6 +200,9 @@ def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Prog
         seen_before.pop(one.user.address, None)
     if todo:
         fitting = _with_room(todo, mail, box, config, report)
+        _note_shrunk(fitting, report)
+        # The copies become equal to their mailboxes: if we are killed then, this is all that tells of it.
+        _write_copies(box, {"all": UNENDED, **report.told()})
         _stage_all(dovecot.version(), fitting, mail, box, config, seen_before, report, progress)
     # Where a mailbox has vanished, the others may have done so with it: then no copy goes.
     for home in gone(box.staging, mail, users) if not vanished else ():
@@ -209,7 +213,6 @@ def _stage_mail(box: Box, config: Config, now: Callable[[], int], progress: Prog
     if todo or report.removed:
         state.write(box.staged, seen_before)
     report.without_user = without_user(box.staging, mail, users)
-    return report
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,13 @@ class _Todo:
         """Whether it has lost most of its messages: where a disk is not mounted, Dovecot makes an empty mailbox."""
         before, now = self.messages
         return now < before / 2 and before - now >= MANY_LOST
+
+
+def _note_shrunk(todo: Iterable[_Todo], report: Report) -> None:
+    for one in todo:
+        shrunk.drop_returned(report.shrunk, one.user.address, one.messages[1])
+        if one.has_shrunk:
+            shrunk.note(report.shrunk, one.user.address, *one.messages)
 
 
 def _vanished(users: Iterable[User], mail: Path, staging: Path) -> dict[str, str]:
@@ -295,7 +305,7 @@ def _with_room(todo: Iterable[_Todo], mail: Path, box: Box, config: Config, repo
 
 def _reserve(config: Config) -> str:
     return (
-        f"{config.reserve_percent:g} % (backup_reserve_percent), "
+        f"{config.reserve_percent:g} % (backup_reserve_percent), at most {size_text(room.MOST)}, and "
         f"at least {size_text(config.reserve_bytes)} (backup_reserve_bytes),"
     )
 
@@ -332,8 +342,6 @@ def _stage_all(
                 report.failed[one.user.address] = problem
                 continue
             report.copied.append(one.user.address)
-            if one.has_shrunk:
-                report.shrunk[one.user.address] = one.messages
             if one.looks:
                 seen[one.user.address] = one.looks
             if number % SAVE_EVERY == 0:

@@ -48,7 +48,8 @@ def choose(snapshots: Iterable[Snapshot], at: datetime | None, hostname: str) ->
     """Take the newest snapshot that is not newer than a point in time.
 
     :param at: None: the newest of all.
-    :raises BackupError: when there is none; says which there are.
+    :raises BackupError: `no_snapshot` when there is none at all, `none_before` when there are only newer ones; says
+        which there are.
     """
     every = sorted(snapshots, key=lambda one: one.time)
     if not every:
@@ -60,7 +61,7 @@ def choose(snapshots: Iterable[Snapshot], at: datetime | None, hostname: str) ->
     fitting = [one for one in every if at is None or one.time <= at]
     if not fitting:
         raise BackupError(
-            "no_snapshot",
+            "none_before",
             f"There is no backup from before {local_text(at) if at else 'now'}.",
             f"The oldest is of {local_text(every[0].time)}, the newest of {local_text(every[-1].time)}.",
         )

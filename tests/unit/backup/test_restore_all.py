@@ -109,6 +109,43 @@ def test_once_closed_a_restore_begins_anew(saved: World, capsys: pytest.CaptureF
     check_all_back(saved)
 
 
+def test_a_backup_closes_a_restore_that_ended(saved: World) -> None:
+    """The box is at work by then. Later the mail's disk dies: that restore must not pass for the one that is needed."""
+    for role, what in (("dovecot", MAIL), ("tls", TLS)):
+        saved.fragment(role, what)
+    assert saved.run("restore-all") == 0
+    saved.restic_fails(backup={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert saved.run("run") == 1
+    assert restore.load_journal(saved.box.journal).stage == restore.DONE
+    saved.restic_works()
+    assert saved.run("run") == 0
+    assert restore.load_journal(saved.box.journal).stage == restore.CLOSED
+    stage.remove(saved.box.at("/var/vmail"))
+    saved.box.at("/var/vmail").mkdir()
+    assert saved.run("restore-all") == 0
+    assert saved.mail() == expected(saved)
+
+
+def test_it_is_closed_though_backups_were_switched_off(saved: World) -> None:
+    state.write(saved.box.journal, {"stage": "done"})
+    saved.box.config.unlink()
+    assert saved.run("close-restore") == 0
+    assert restore.load_journal(saved.box.journal).stage == restore.CLOSED
+
+
+def test_the_same_time_spelled_otherwise_goes_on(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert saved.run("restore-all", "--at", "2100-11-23 08:00Z") == 0
+    capsys.readouterr()
+    assert saved.run("restore-all", "--at", "2100-11-23T09:00:00+01:00") == 0
+    assert "already" in capsys.readouterr().out
+
+
+def test_a_time_before_all_backups_is_not_without_backups(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert saved.run("restore-all", "--at", "2020-01-01", "--json") == 1
+    assert answer(capsys)["kind"] == "none_before"
+
+
 def test_an_unfinished_restore_is_not_closed(saved: World, capsys: pytest.CaptureFixture[str]) -> None:
     state.write(saved.box.journal, {"stage": "placing"})
     assert saved.run("close-restore") == 1

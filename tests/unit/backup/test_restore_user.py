@@ -74,7 +74,7 @@ def test_a_folder_that_is_there_is_not_touched(past: World, capsys: pytest.Captu
 
 def test_too_early(past: World, capsys: pytest.CaptureFixture[str]) -> None:
     code, report = restore(past, capsys, "--at", "2020-01-01")
-    assert (code, report["kind"]) == (1, "no_snapshot")
+    assert (code, report["kind"]) == (1, "none_before")
     assert "oldest" in report["error"]
 
 

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hearthmail.backup import backup, processes, progress, stage, state
+from hearthmail.backup import backup, fragments, processes, progress, stage, state
 from hearthmail.backup.cli import FAILED, LATER
 from hearthmail.backup.errors import BackupError, RefusedError, UsageError
 from hearthmail.backup.restic import Restic
@@ -146,25 +147,78 @@ def test_a_mailbox_that_vanished_fails_it(world: World) -> None:
     assert "taro@hearth.example" in str(world.state.error)
 
 
-def test_a_mailbox_that_was_emptied_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(30):
-        world.deliver("taro@hearth.example", f"more{number}")
-    assert world.run("run") == 0
-    assert world.state.warnings == []
-    before = world.state.last_success
+def empty_taro(world: World) -> None:
     stage.remove(world.home("taro@hearth.example") / "Maildir")
     world.deliver("taro@hearth.example", "new")
+
+
+def fill_taro(world: World) -> None:
+    for number in range(30):
+        world.deliver("taro@hearth.example", f"more{number}")
+
+
+def let_pass(world: World, seconds: float) -> None:
+    """Let what is written down of emptied mailboxes be older."""
+    copies = state.read(world.box.copies)
+    for one in copies["shrunk"].values():
+        one["told"] = (datetime.fromisoformat(one["told"]) - timedelta(seconds=seconds)).isoformat()
+    state.write(world.box.copies, copies)
+
+
+def test_a_mailbox_that_was_emptied_is_told_for_a_day(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    fill_taro(world)
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+    # A newer one, which is not complete, and holds more mail.
+    world.doveadm_fails(**{"hanako@hearth.example": [75]})
+    world.deliver("hanako@hearth.example", "last")
+    world.deliver("taro@hearth.example", "last")
+    assert world.run("run") == 1
+    world.doveadm_fails()
+    newest = world.restic.snapshots()[-1].time
+    empty_taro(world)
     capsys.readouterr()
     assert world.run("run") == 0
     (warning,) = world.state.warnings
-    assert "taro@hearth.example: 31 messages at the last backup, 1 now" in warning
-    assert before is not None
-    assert f'restore-user --user taro@hearth.example --at "{before}"' in warning
+    assert "taro@hearth.example: its copy held 32 messages, the mailbox held 1 at " in warning
+    assert f'restore-user --user taro@hearth.example --at "{newest.isoformat()}"' in warning
     assert warning in capsys.readouterr().out
     assert world.run("status") == 0
     assert warning in capsys.readouterr().out
     assert world.run("run") == 0
-    assert world.state.warnings == [], "told once"
+    assert world.state.warnings == [warning]
+    let_pass(world, 86000)
+    assert world.run("run") == 0
+    assert world.state.warnings == [warning]
+    let_pass(world, 500)
+    assert world.run("run") == 0
+    assert world.state.warnings == []
+
+
+def test_it_is_told_though_no_snapshot_came_of_that_run(world: World) -> None:
+    fill_taro(world)
+    assert world.run("run") == 0
+    newest = world.restic.snapshots()[-1].time
+    empty_taro(world)
+    world.restic_fails(backup={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert world.run("run") == 1
+    assert world.run("run") == 1
+    world.restic_works()
+    assert world.run("run") == 0
+    (warning,) = world.state.warnings
+    assert f'--at "{newest.isoformat()}"' in warning
+
+
+def test_an_emptied_mailbox_that_is_in_no_backup(world: World) -> None:
+    fill_taro(world)
+    world.restic_fails(backup={"code": 1, "stderr": "dial tcp: connection refused"})
+    assert world.run("run") == 1
+    world.restic_works()
+    empty_taro(world)
+    assert world.run("run") == 0
+    (warning,) = world.state.warnings
+    assert "restore-user" not in warning
+    assert "no backup is older" in warning
 
 
 def test_mail_of_nobody_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,8 +232,8 @@ def test_mail_of_nobody_is_named(world: World, capsys: pytest.CaptureFixture[str
 
 
 def test_a_path_that_is_not_there_is_told_unless_it_may_be(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = ["/var/lib/nowhere", "/var/lib/later"]
-    world.fragment("other", {"paths": paths, "optional": ["/var/lib/later"]})
+    paths = ["/var/lib/nowhere", *fragments.MAY_BE_MISSING]
+    world.fragment("other", {"paths": paths})
     assert world.run("run", "--json") == 0
     report = answer(capsys)
     assert [path.removeprefix(str(world.path)) for path in report["missing_paths"]] == sorted(paths)
@@ -192,10 +246,21 @@ def test_a_path_that_is_not_there_is_told_unless_it_may_be(world: World, capsys:
     assert world.state.warnings == []
 
 
-def test_what_may_be_missing_must_be_kept(world: World) -> None:
-    world.fragment("other", {"paths": ["/a"], "optional": ["/b"]})
+def test_a_key_of_a_newer_role_is_told_and_the_backup_made(world: World) -> None:
+    """The role that writes a fragment comes before the program that reads it: no hour shall be without a backup."""
+    world.write("/var/lib/kept", "x")
+    world.fragment("other", {"paths": [str(world.box.at("/var/lib/kept"))], "exlude": [], "optional": ["/b"]})
+    assert world.run("run") == 0
+    assert world.state.error is None
+    (warning,) = [one for one in world.state.warnings if "exlude" in one]
+    assert "backup.d/other.json: `exlude`, `optional`" in warning
+    assert "--tags backup" in warning
+
+
+def test_a_misspelt_path_is_an_error(world: World) -> None:
+    world.fragment("other", {"path": ["/a"]})
     assert world.run("run") == 1
-    assert "`optional` has '/b', which is not in `paths`" in str(world.state.error)
+    assert "other.json: it has no `paths`, and `path` is not known here" in str(world.state.error)
 
 
 def test_a_broken_fragment_is_named_and_nothing_is_saved(world: World, capsys: pytest.CaptureFixture[str]) -> None:

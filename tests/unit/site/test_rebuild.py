@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from hearthmail.backup import restore, state
+from hearthmail.backup import restore, state, when
 from hearthmail.backup.config import Box
+from hearthmail.backup.errors import BackupError
+from hearthmail.backup.when import Snapshot
 from tests.unit.site.test_playbooks import PROJECT, run
 
 PLAYS: list[dict[str, Any]] = yaml.safe_load((PROJECT / "playbooks/rebuild.yml").read_text(encoding="utf-8"))
@@ -117,7 +120,9 @@ def restoring(tmp_path: Path, report: dict[str, Any], **given: Any) -> tuple[str
         name: yaml.safe_load((role / "defaults/main.yml").read_text(encoding="utf-8"))[name]
         for name in ("backup_restore_at", "backup_restore_over_mail", "backup_restore_required")
     }
-    internal = {"__backup_program": str(program), "__backup_nothing_to_restore": ["no_snapshot", "missing"]}
+    constants = yaml.safe_load((role / "vars/main.yml").read_text(encoding="utf-8"))
+    nothing = constants["__backup_nothing_to_restore"]
+    internal = {"__backup_program": str(program), "__backup_nothing_to_restore": nothing}
     play = {
         "hosts": "localhost",
         "connection": "local",
@@ -147,6 +152,16 @@ def test_without_a_backup_it_goes_on_only_when_told_so(tmp_path: Path) -> None:
     assert "rebuild_without_backup" not in stopped, "there is a backup"
 
 
+def test_a_time_before_all_backups_makes_no_empty_server(tmp_path: Path) -> None:
+    with pytest.raises(BackupError) as caught:
+        when.choose([Snapshot("a", datetime(2026, 11, 23, tzinfo=UTC))], datetime(2020, 1, 1, tzinfo=UTC), "x")
+    early = {"ok": False, "kind": caught.value.kind, "error": str(caught.value)}
+    for required in (True, False):
+        stopped, _ = restoring(tmp_path, early, backup_restore_required=required)
+        assert stopped.startswith("2"), stopped
+        assert "rebuild_without_backup" not in stopped
+
+
 def test_the_time_goes_to_the_box(tmp_path: Path) -> None:
     said, called = restoring(tmp_path, {"ok": True}, backup_restore_at="2026-11-23 08:00")
     assert "went on with" in said
@@ -167,6 +182,15 @@ def test_what_is_typed_reaches_the_role(tmp_path: Path, at: str | None, flag: bo
 
 
 # The end ----------------------------------------------------------------------------------------------------------
+
+
+def test_check_mode_tells_nothing_of_a_restore_that_was_not_made(tmp_path: Path) -> None:
+    report = PLAYS[-1]["tasks"][0]
+    task = {**report, "ansible.builtin.debug": {"msg": "told"}}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+    assert "told" in run("-i", "localhost,", str(tmp_path / "play.yml")).stdout
+    assert "told" not in run("-i", "localhost,", "--check", str(tmp_path / "play.yml")).stdout
 
 
 @pytest.mark.parametrize(("said", "changed"), [('{"ok": true, "closed": true}', 1), ("skipped, since it is away", 0)])
