@@ -347,6 +347,54 @@ def test_a_foreign_address_of_the_other_family_does_not_matter_where_each_goes_a
     assert sent_values(service) == f"{MAIL} 198.51.100.11"
 
 
+@pytest.mark.parametrize("kind", ["dynu", "inwx", "noip"])
+def test_a_foreign_address_that_a_request_does_not_touch_does_not_stop_it(service: Service, kind: str) -> None:
+    service.entry = {"service": kind, "hostnames": [MAIL]}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    done = service.put(a(), adopt=False, in_person=True)
+    assert done.merge
+    assert (done.merge.conflicts, service.requests) == ([], [])
+    service.answers({"body": "good 198.51.100.11"})
+    done = service.put(a("198.51.100.11"), owned=done.merge.owned, adopt=False)
+    assert (done.written, len(service.requests)) == (True, 1)
+    assert "2001:db8::66" not in sent_values(service)
+
+
+@pytest.mark.parametrize("kind", ["desec", "strato"])
+def test_a_foreign_address_that_the_next_update_would_wipe_is_told_to_a_person_before(
+    service: Service, kind: str
+) -> None:
+    service.entry = {"service": kind, "hostnames": [MAIL]}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    done = service.put(a(), adopt=False, in_person=True)
+    assert done.merge
+    (conflict,) = done.merge.conflicts
+    assert (conflict.key, conflict.adoptable, service.requests) == (a().key, True, [])
+    assert conflict.there == (f"{MAIL}. 60 IN AAAA 2001:db8::66",)
+    assert conflict.wanted == (f"{MAIL}. 60 IN A 198.51.100.10",)
+    # The service, which nobody watches, goes on as long as nothing changes.
+    done = service.put(a(), owned=done.merge.owned, adopt=False)
+    assert done.merge
+    assert (done.merge.conflicts, service.requests) == ([], [])
+    # Taken over, it goes, and is in the way of nothing afterwards.
+    service.answers({"body": "good 198.51.100.10"})
+    assert service.put(a(), owned=done.merge.owned, adopt=True, in_person=True).written
+    assert sent_values(service).split() == [MAIL, "198.51.100.10"]
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"]})
+    done = service.put(a(), owned=done.merge.owned, adopt=False, in_person=True)
+    assert done.merge
+    assert (done.merge.conflicts, len(service.requests)) == ([], 1)
+
+
+def test_a_foreign_ipv4_address_is_not_wiped_by_a_request_without_one(service: Service) -> None:
+    """Without `myip`, the protocol takes the address of whoever asks."""
+    service.entry = {"service": "noip"}
+    service.nic.storage.put(MAIL, {"A": ["203.0.113.66"], "AAAA": ["2001:db8::10"]})
+    done = service.put(aaaa("2001:db8::11"), owned={aaaa().key: aaaa().values}, adopt=False)
+    assert done.merge
+    assert ([one.key for one in done.merge.conflicts], service.requests) == ([aaaa().key], [])
+
+
 def test_a_second_mx_of_others_stays_when_the_address_moves(service: Service) -> None:
     exchange = mx(f"10 {MAIL}.")
     there = [*exchange.values, "20 mx.isp.example."]
