@@ -437,6 +437,7 @@ class Agent:
                     keep=frozenset(keep),
                     adopt=adopt is not None and (not adopt or zone in adopt),
                     pending=remembered.pending_in(zone),
+                    withdrawn=rollover.withdrawn_in(remembered.withdrawn, zone, self.now()),
                     unchanged=stops.settled(remembered, provider, self.now()),
                     in_person=in_person,
                 )
@@ -475,6 +476,10 @@ class Agent:
             if done.written:
                 written = [(change.before, change.after) for change in outcome.changes]
                 remembered.seen_since = rollover.forget(remembered.seen_since, written)
+                if not SPECS[provider.type].reads:
+                    remembered.withdrawn = rollover.withdraw(
+                        remembered.withdrawn, done.before, outcome.owned, self.now()
+                    )
                 remembered.last_write = self.now()
                 blocked = zone_report.blocked | set(keep)
                 ours = tuple(one for one in desired if one.key.zone == done.zone and one.key not in blocked)

@@ -34,6 +34,7 @@ class Job:
     """What one zone needs: see `hearthmail.ddns.merge.merge`.
 
     :param pending: values which an earlier run was about to write when it ended.
+    :param withdrawn: values which were ours until lately: a name server that lags may answer them still.
     :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
     :param in_person: somebody runs `plan`, `apply` or `adopt` and looks at what is told.
     """
@@ -45,6 +46,7 @@ class Job:
     keep: frozenset[Key]
     adopt: bool
     pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
+    withdrawn: Mapping[Key, frozenset[str]] = field(default_factory=dict)
     unchanged: frozenset[str] = frozenset()
     in_person: bool = False
 

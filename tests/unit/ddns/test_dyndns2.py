@@ -766,6 +766,36 @@ def test_a_foreign_address_is_shown_and_goes_only_when_a_person_says_so(box: Box
     assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.12"]}
 
 
+def test_our_own_address_at_a_server_that_lags_is_not_in_the_way(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hearthmail.ddns.agent.WAIT", 0)
+    box.ipv6 = "2001:db8::10"
+    assert box.agent().apply().exit_code == 0
+    honest = box.service.question
+    late = RRset(aaaa().key, 60, frozenset({"2001:db8::10"}))
+    monkeypatch.setattr(box.service, "question", lambda server, key: late if key == late.key else honest(server, key))
+    box.ipv6 = None
+    box.agent().check()
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    box.ipv4 = "198.51.100.11"
+    assert box.agent().check().exit_code == 0
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+    assert box.agent().apply().exit_code == 0
+    # Whoever answers it for longer than any server lags has it there.
+    box.clock += 86401
+    box.ipv4 = "198.51.100.12"
+    assert box.agent().check().exit_code == CONFLICT
+
+
+def test_a_withdrawn_address_that_is_ours_again_is_forgotten_as_withdrawn(box: Box) -> None:
+    assert box.agent().apply().exit_code == 0
+    for box.ipv4, gone in (("198.51.100.11", "198.51.100.10"), ("198.51.100.10", "198.51.100.11")):
+        box.clock += 600
+        box.agent().check()
+        remembered = state.load(box.path / "ddns.json")
+        assert remembered
+        assert [one.split("|")[3] for one in remembered.withdrawn] == [gone]
+
+
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:
     assert box.agent().apply().exit_code == 0
     box.service.answers({"body": "badauth"})

@@ -149,7 +149,7 @@ def _wiped(
     # A request without an IPv4 address stands, in this protocol, for that of whoever sends it.
     types = ("A", "AAAA") if service.takes_back else ("A",)
     places = [key._replace(type=rdtype) for rdtype in types]
-    others = {one: foreign(one, seen, outcome.owned) for one in places if not job.owned.get(one)}
+    others = {one: foreign(one, seen, outcome.owned, job.withdrawn) for one in places if not job.owned.get(one)}
     return {one: values for one, values in others.items() if values}
 
 
