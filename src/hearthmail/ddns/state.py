@@ -179,7 +179,8 @@ def parse(text: str) -> State:
     if not all(_is_time(at) for account in state.limits.values() for at in account.day):
         raise ValueError("malformed times of writes")
     _check_stops(state)
-    numbers = (state.seen_since, state.retiring, state.withdrawn, state.shown_ttls, *state.challenges.values())
+    numbers: list[Mapping[str, float]] = [state.seen_since, state.retiring, state.withdrawn, state.shown_ttls]
+    numbers += state.challenges.values()
     if not all(_is_time(number) for times in numbers for number in times.values()):
         raise ValueError("malformed time")
     if not all(mark.count("|") >= 3 for mark in (*state.seen_since, *state.retiring, *state.withdrawn)):

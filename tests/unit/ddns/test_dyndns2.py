@@ -687,8 +687,8 @@ class Box:
 
 @pytest.fixture
 def box(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
-    def here(jobs: Any, write: bool, stop: bool, make: Callable[..., Any], **_rest: Any) -> list[Any]:
-        return list(work(jobs, write, stop, make))
+    def here(jobs: Any, write: bool, stop: bool, make: Callable[..., Any], permit: Any) -> list[Any]:
+        return list(work(jobs, write, stop, make, permit))
 
     monkeypatch.setattr(publish, "work_limited", here)
     return Box(service, tmp_path)
@@ -794,6 +794,53 @@ def test_a_withdrawn_address_that_is_ours_again_is_forgotten_as_withdrawn(box: B
         remembered = state.load(box.path / "ddns.json")
         assert remembered
         assert [one.split("|")[3] for one in remembered.withdrawn] == [gone]
+
+
+@pytest.mark.parametrize("again", ["check", "quick", "apply", "lost too", "unchanged before", "unknown before"])
+def test_an_update_that_arrived_although_its_answer_was_lost(
+    box: Box, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    """The line goes to another address and back, while the service's answers are lost."""
+    if again == "unchanged before":
+        box.service.nic.storage.put(MAIL, {"A": [box.ipv4]})
+        empty = RRset(a().key, 60, frozenset())
+        honest = box.service.question
+        monkeypatch.setattr(box.service, "question", lambda _server, _key: empty)
+        monkeypatch.setattr("hearthmail.ddns.agent.WAIT", 0)
+        assert box.agent().apply().exit_code == 0
+        monkeypatch.setattr(box.service, "question", honest)
+        assert state.load(box.path / "ddns.json").unchanged  # type: ignore[union-attr]
+    else:
+        assert box.agent().apply().exit_code == 0
+    # The servers lag all the time.
+    monkeypatch.setattr(
+        box.service, "question", lambda _server, key: a() if key == a().key else RRset(key, 60, frozenset())
+    )
+
+    def lost(ipv4: str) -> None:
+        box.ipv4 = ipv4
+        box.service.answers({"status": 502, "body": ""})
+        box.clock += 600
+        assert box.agent().check().exit_code == 1
+        box.service.nic.storage.put(MAIL, {"A": [ipv4]})
+
+    lost("198.51.100.11")
+    if again == "lost too":
+        lost("198.51.100.10")
+        box.service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
+    if again == "unknown before":
+        box.ipv4 = ""
+        assert box.later(600) == 0
+    box.clock += 600
+    box.ipv4 = "198.51.100.10"
+    before = len(box.service.requests)
+    if again == "apply":
+        assert box.agent().apply().exit_code == 0
+    else:
+        assert box.agent().check(full=again != "quick").exit_code == 0
+    assert len(box.service.requests) == before + 1
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    assert box.later(1200) == 0
 
 
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:
