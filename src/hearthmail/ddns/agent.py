@@ -302,7 +302,9 @@ class Agent:
         zone = self.config.hostname_zone
         before = {key: values for key, values in remembered.owned_in(zone).items() if key in own and key not in keep}
         moved = {zone} if wanted != before else set()
-        started = {place.split("|")[0] for place in remembered.pending}
+        pending = (Key(*place.split("|")) for place in remembered.pending)
+        # As long as no address is known, nothing can be done about one that may have arrived.
+        started = {key.zone for key in pending if key not in own or key not in keep}
         return [
             zone
             for zone, provider in self.config.domains.items()
@@ -437,6 +439,7 @@ class Agent:
                     keep=frozenset(keep),
                     adopt=adopt is not None and (not adopt or zone in adopt),
                     pending=remembered.pending_in(zone),
+                    withdrawn=rollover.withdrawn_in(remembered.withdrawn, zone, self.now()),
                     unchanged=stops.settled(remembered, provider, self.now()),
                     in_person=in_person,
                 )
@@ -470,11 +473,18 @@ class Agent:
                 ours_now |= {key: done.before[key] for key in pending if key in done.before}
                 remembered.set_owned(done.zone, ours_now)
                 if done.written or done.zone not in tried:
-                    # The zone was read: what of an earlier write has not arrived by now never will.
-                    remembered.set_pending(done.zone, {})
+                    # The zone was read: what of an earlier write has not arrived by now never will. Where it cannot be,
+                    # that is known only once the place was looked at.
+                    rests = () if done.written or SPECS[provider.type].reads else keep
+                    left = {key: values for key, values in remembered.pending_in(done.zone).items() if key in rests}
+                    remembered.set_pending(done.zone, left)
             if done.written:
                 written = [(change.before, change.after) for change in outcome.changes]
                 remembered.seen_since = rollover.forget(remembered.seen_since, written)
+                if not SPECS[provider.type].reads:
+                    remembered.withdrawn = rollover.withdraw(
+                        remembered.withdrawn, done.before, outcome.owned, self.now()
+                    )
                 remembered.last_write = self.now()
                 blocked = zone_report.blocked | set(keep)
                 ours = tuple(one for one in desired if one.key.zone == done.zone and one.key not in blocked)

@@ -21,7 +21,7 @@ from urllib.parse import quote, quote_plus
 
 from hearthmail.ddns.config import ProviderConfig
 from hearthmail.ddns.errors import AgentError, ConfigError, ProviderError, StopError, WaitError
-from hearthmail.ddns.merge import Change, Merge, arrived, merge
+from hearthmail.ddns.merge import SINGLE_TYPES, Change, Merge, arrived, merge
 from hearthmail.ddns.providers import SPECS
 from hearthmail.ddns.records import ADDRESS_TTL, Key, RRset, canonical, rdata_text
 
@@ -34,6 +34,7 @@ class Job:
     """What one zone needs: see `hearthmail.ddns.merge.merge`.
 
     :param pending: values which an earlier run was about to write when it ended.
+    :param withdrawn: values which were ours until lately: a name server that lags may answer them still.
     :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
     :param in_person: somebody runs `plan`, `apply` or `adopt` and looks at what is told.
     """
@@ -45,6 +46,7 @@ class Job:
     keep: frozenset[Key]
     adopt: bool
     pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
+    withdrawn: Mapping[Key, frozenset[str]] = field(default_factory=dict)
     unchanged: frozenset[str] = frozenset()
     in_person: bool = False
 
@@ -157,15 +159,26 @@ def as_remembered(provider: Any, existing: Any, job: Job) -> Any:
 
     :param existing: the octoDNS zone as it was read.
     """
-    if SPECS[job.provider.type].reads or job.in_person:
+    if SPECS[job.provider.type].reads:
         return existing
     asked_for = job.keep | {rrset.key for rrset in job.desired}
+    memory = {} if job.in_person else {key: job.owned[key] for key in asked_for & job.owned.keys()}
+    for key, values in unasked(job, job.pending).items():
+        # It may have arrived although its answer was lost: then memory is wrong, and a server that lags too.
+        if key.type in SINGLE_TYPES or not job.in_person:
+            memory[key] = values | job.owned.get(key, frozenset())
     known = existing.copy()
-    for key in asked_for & job.owned.keys():
+    for key, values in memory.items():
         there = existing.get_type(key.name, key.type)
         ttl = there.ttl if there else ADDRESS_TTL
-        known.add_record(_record(provider, existing, RRset(key, ttl, job.owned[key])), replace=True, lenient=True)
+        known.add_record(_record(provider, existing, RRset(key, ttl, values)), replace=True, lenient=True)
     return known
+
+
+def unasked(job: Job, values: Mapping[Key, frozenset[str]]) -> dict[Key, frozenset[str]]:
+    """Those values that stand in places of ours where others are asked for."""
+    others = {one.key: values.get(one.key, frozenset()) - one.values for one in job.desired if one.key not in job.keep}
+    return {key: values[key] for key, left in others.items() if left}
 
 
 def _record(provider: Any, zone: Any, rrset: RRset) -> Any:
@@ -332,7 +345,8 @@ def work(
         if job.provider.name in refused:
             yield replace(done, error=refused[job.provider.name])
             continue
-        if job.unchanged:
+        if job.unchanged and not unasked(job, job.pending) and not unasked(job, job.owned):
+            # It holds this already; but not where another value may have arrived since.
             provider.settled = job.unchanged
         try:
             provider.apply(plan)

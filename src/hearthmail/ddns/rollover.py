@@ -26,6 +26,8 @@ from hearthmail.ddns.state import State
 
 # Mail that was signed with the old key may wait in a queue: Postfix and others give up after five days.
 DKIM_QUEUE = 5 * 86400
+# Seconds for which a name server may lag: longer than any zone's REFRESH that is of use (RFC 1912 2.2).
+LAG = 86400
 
 
 def rolls(key: Key) -> bool:
@@ -193,6 +195,35 @@ def hold(
         elif stays:
             keep.add(key)
     return Held([wanted[key] for key in sorted(wanted)], frozenset(keep), until)
+
+
+def withdraw(
+    withdrawn: Mapping[str, float],
+    before: Mapping[Key, Collection[str]],
+    after: Mapping[Key, Collection[str]],
+    now: float,
+) -> dict[str, float]:
+    """Remember for how long a value that was ours, and was just taken back, may be answered by a server that lags.
+
+    :param withdrawn: until when, in Unix time, from earlier; what has passed is forgotten, and so is what is ours.
+    :param before: what was ours in a zone before a write.
+    :param after: what is ours now.
+    """
+    ours = {mark(key, value) for key, values in after.items() for value in values}
+    gone = {mark(key, value) for key, values in before.items() for value in values} - ours
+    # No longer than if it began now: else the clock was set back since.
+    left = {one: min(until, now + LAG) for one, until in withdrawn.items() if until > now and one not in ours}
+    return dict(sorted({**left, **dict.fromkeys(gone, now + LAG)}.items()))
+
+
+def withdrawn_in(withdrawn: Mapping[str, float], zone: str, now: float) -> dict[Key, frozenset[str]]:
+    """The values of a zone that a server may still answer although we took them back."""
+    found: dict[Key, frozenset[str]] = {}
+    for one, until in withdrawn.items():
+        key, value = unmark(one)
+        if key.zone == zone and now < until <= now + LAG:
+            found[key] = found.get(key, frozenset()) | {value}
+    return found
 
 
 def over(owned: Mapping[Key, Collection[str]], retiring: Mapping[str, float], now: float) -> set[Key]:

@@ -68,6 +68,7 @@ class State:
     :param challenges: values of `_acme-challenge` by full name, and the Unix time at which each was added.
     :param seen_since: since when every server answers a value, in Unix time, by "zone|name|type|value".
     :param retiring: until when a value that is no longer asked for stays, in Unix time, likewise.
+    :param withdrawn: until when a name server may answer a value that we took back, likewise.
     :param shown_ttls: the largest TTL that others may have seen, in seconds, by "zone|name|type".
     :param shortfalls: what the providers cannot hold, in words.
     :param withheld: what they cannot write as things stand, in words, by "zone|name|type".
@@ -104,6 +105,7 @@ class State:
     challenges: dict[str, dict[str, float]] = field(default_factory=dict)
     seen_since: dict[str, float] = field(default_factory=dict)
     retiring: dict[str, float] = field(default_factory=dict)
+    withdrawn: dict[str, float] = field(default_factory=dict)
     shown_ttls: dict[str, int] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
@@ -177,12 +179,11 @@ def parse(text: str) -> State:
     if not all(_is_time(at) for account in state.limits.values() for at in account.day):
         raise ValueError("malformed times of writes")
     _check_stops(state)
-    numbers = {**state.seen_since, **state.retiring, **state.shown_ttls}
-    for times in state.challenges.values():
-        numbers.update(times)
-    if not all(_is_time(number) for number in numbers.values()):
+    numbers: list[Mapping[str, float]] = [state.seen_since, state.retiring, state.withdrawn, state.shown_ttls]
+    numbers += state.challenges.values()
+    if not all(_is_time(number) for times in numbers for number in times.values()):
         raise ValueError("malformed time")
-    if not all(mark.count("|") >= 3 for mark in (*state.seen_since, *state.retiring)):
+    if not all(mark.count("|") >= 3 for mark in (*state.seen_since, *state.retiring, *state.withdrawn)):
         raise ValueError("malformed value with a time")
     return state
 

@@ -347,6 +347,54 @@ def test_a_foreign_address_of_the_other_family_does_not_matter_where_each_goes_a
     assert sent_values(service) == f"{MAIL} 198.51.100.11"
 
 
+@pytest.mark.parametrize("kind", ["dynu", "inwx", "noip"])
+def test_a_foreign_address_that_a_request_does_not_touch_does_not_stop_it(service: Service, kind: str) -> None:
+    service.entry = {"service": kind, "hostnames": [MAIL]}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    done = service.put(a(), adopt=False, in_person=True)
+    assert done.merge
+    assert (done.merge.conflicts, service.requests) == ([], [])
+    service.answers({"body": "good 198.51.100.11"})
+    done = service.put(a("198.51.100.11"), owned=done.merge.owned, adopt=False)
+    assert (done.written, len(service.requests)) == (True, 1)
+    assert "2001:db8::66" not in sent_values(service)
+
+
+@pytest.mark.parametrize("kind", ["desec", "strato"])
+def test_a_foreign_address_that_the_next_update_would_wipe_is_told_to_a_person_before(
+    service: Service, kind: str
+) -> None:
+    service.entry = {"service": kind, "hostnames": [MAIL]}
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"], "AAAA": ["2001:db8::66"]})
+    done = service.put(a(), adopt=False, in_person=True)
+    assert done.merge
+    (conflict,) = done.merge.conflicts
+    assert (conflict.key, conflict.adoptable, service.requests) == (a().key, True, [])
+    assert conflict.there == (f"{MAIL}. 60 IN AAAA 2001:db8::66",)
+    assert conflict.wanted == (f"{MAIL}. 60 IN A 198.51.100.10",)
+    # The service, which nobody watches, goes on as long as nothing changes.
+    done = service.put(a(), owned=done.merge.owned, adopt=False)
+    assert done.merge
+    assert (done.merge.conflicts, service.requests) == ([], [])
+    # Taken over, it goes, and is in the way of nothing afterwards.
+    service.answers({"body": "good 198.51.100.10"})
+    assert service.put(a(), owned=done.merge.owned, adopt=True, in_person=True).written
+    assert sent_values(service).split() == [MAIL, "198.51.100.10"]
+    service.nic.storage.put(MAIL, {"A": ["198.51.100.10"]})
+    done = service.put(a(), owned=done.merge.owned, adopt=False, in_person=True)
+    assert done.merge
+    assert (done.merge.conflicts, len(service.requests)) == ([], 1)
+
+
+def test_a_foreign_ipv4_address_is_not_wiped_by_a_request_without_one(service: Service) -> None:
+    """Without `myip`, the protocol takes the address of whoever asks."""
+    service.entry = {"service": "noip"}
+    service.nic.storage.put(MAIL, {"A": ["203.0.113.66"], "AAAA": ["2001:db8::10"]})
+    done = service.put(aaaa("2001:db8::11"), owned={aaaa().key: aaaa().values}, adopt=False)
+    assert done.merge
+    assert ([one.key for one in done.merge.conflicts], service.requests) == ([aaaa().key], [])
+
+
 def test_a_second_mx_of_others_stays_when_the_address_moves(service: Service) -> None:
     exchange = mx(f"10 {MAIL}.")
     there = [*exchange.values, "20 mx.isp.example."]
@@ -639,8 +687,8 @@ class Box:
 
 @pytest.fixture
 def box(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
-    def here(jobs: Any, write: bool, stop: bool, make: Callable[..., Any], **_rest: Any) -> list[Any]:
-        return list(work(jobs, write, stop, make))
+    def here(jobs: Any, write: bool, stop: bool, make: Callable[..., Any], permit: Any) -> list[Any]:
+        return list(work(jobs, write, stop, make, permit))
 
     monkeypatch.setattr(publish, "work_limited", here)
     return Box(service, tmp_path)
@@ -716,6 +764,83 @@ def test_a_foreign_address_is_shown_and_goes_only_when_a_person_says_so(box: Box
     box.service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
     assert box.later(60) == 1
     assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.12"]}
+
+
+def test_our_own_address_at_a_server_that_lags_is_not_in_the_way(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hearthmail.ddns.agent.WAIT", 0)
+    box.ipv6 = "2001:db8::10"
+    assert box.agent().apply().exit_code == 0
+    honest = box.service.question
+    late = RRset(aaaa().key, 60, frozenset({"2001:db8::10"}))
+    monkeypatch.setattr(box.service, "question", lambda server, key: late if key == late.key else honest(server, key))
+    box.ipv6 = None
+    box.agent().check()
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    box.ipv4 = "198.51.100.11"
+    assert box.agent().check().exit_code == 0
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
+    assert box.agent().apply().exit_code == 0
+    # Whoever answers it for longer than any server lags has it there.
+    box.clock += 86401
+    box.ipv4 = "198.51.100.12"
+    assert box.agent().check().exit_code == CONFLICT
+
+
+def test_a_withdrawn_address_that_is_ours_again_is_forgotten_as_withdrawn(box: Box) -> None:
+    assert box.agent().apply().exit_code == 0
+    for box.ipv4, gone in (("198.51.100.11", "198.51.100.10"), ("198.51.100.10", "198.51.100.11")):
+        box.clock += 600
+        box.agent().check()
+        remembered = state.load(box.path / "ddns.json")
+        assert remembered
+        assert [one.split("|")[3] for one in remembered.withdrawn] == [gone]
+
+
+@pytest.mark.parametrize("again", ["check", "quick", "apply", "lost too", "unchanged before", "unknown before"])
+def test_an_update_that_arrived_although_its_answer_was_lost(
+    box: Box, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    """The line goes to another address and back, while the service's answers are lost."""
+    if again == "unchanged before":
+        box.service.nic.storage.put(MAIL, {"A": [box.ipv4]})
+        empty = RRset(a().key, 60, frozenset())
+        honest = box.service.question
+        monkeypatch.setattr(box.service, "question", lambda _server, _key: empty)
+        monkeypatch.setattr("hearthmail.ddns.agent.WAIT", 0)
+        assert box.agent().apply().exit_code == 0
+        monkeypatch.setattr(box.service, "question", honest)
+        assert state.load(box.path / "ddns.json").unchanged  # type: ignore[union-attr]
+    else:
+        assert box.agent().apply().exit_code == 0
+    # The servers lag all the time.
+    monkeypatch.setattr(
+        box.service, "question", lambda _server, key: a() if key == a().key else RRset(key, 60, frozenset())
+    )
+
+    def lost(ipv4: str) -> None:
+        box.ipv4 = ipv4
+        box.service.answers({"status": 502, "body": ""})
+        box.clock += 600
+        assert box.agent().check().exit_code == 1
+        box.service.nic.storage.put(MAIL, {"A": [ipv4]})
+
+    lost("198.51.100.11")
+    if again == "lost too":
+        lost("198.51.100.10")
+        box.service.nic.storage.put(MAIL, {"A": ["198.51.100.11"]})
+    if again == "unknown before":
+        box.ipv4 = ""
+        assert box.later(600) == 0
+    box.clock += 600
+    box.ipv4 = "198.51.100.10"
+    before = len(box.service.requests)
+    if again == "apply":
+        assert box.agent().apply().exit_code == 0
+    else:
+        assert box.agent().check(full=again != "quick").exit_code == 0
+    assert len(box.service.requests) == before + 1
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    assert box.later(1200) == 0
 
 
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hearthmail.ddns.errors import AgentError
-from hearthmail.ddns.merge import Change, Merge, object_to, withhold
+from hearthmail.ddns.merge import SINGLE_TYPES, Change, Conflict, Merge, object_to, withhold
 from hearthmail.ddns.providers.dyndns2 import Host, Service, mx_parameters
 from hearthmail.ddns.records import Key, RRset
 
@@ -106,7 +106,9 @@ def fit(service: Service, job: Job, outcome: Merge, seen: Mapping[Key, RRset]) -
         lack = mx_lack(service, host_of(key.zone, key.name, left(outcome)), entry)
         if lack:
             withhold(outcome, key, lack, job.owned)
-    if not job.adopt:
+    if job.adopt:
+        take_over(service, job, outcome, seen)
+    else:
         spare_others(service, job, outcome, seen)
     outcome.changes = [_alone(change, outcome) for change in outcome.changes]
 
@@ -120,12 +122,46 @@ def spare_others(service: Service, job: Job, outcome: Merge, seen: Mapping[Key, 
         # The addresses go with every request for the name.
         addresses = [key._replace(type=rdtype) for rdtype in ("A", "AAAA")]
         there = {one: beside[one] for one in (*addresses, key) if beside.get(one)}
-        if not service.apart:
-            # A place of ours is ours, whatever stands in it now.
-            others = {one: foreign(one, seen, outcome.owned) for one in addresses if not job.owned.get(one)}
-            there |= {one: values for one, values in others.items() if values}
+        there |= _wiped(service, job, outcome, seen, key)
         if there:
             object_to(outcome, key, [RRset(one, seen[one].ttl, there[one]) for one in there], why, job.owned)
+    if not job.in_person:
+        return
+    # Told while somebody is there, not at night when the address changes.
+    for key, there in _in_the_way(service, job, outcome, seen).items():
+        wanted = [line for rrset in job.desired if rrset.key == key for line in rrset.lines()]
+        lines = [line for one, values in there.items() for line in RRset(one, seen[one].ttl, values).lines()]
+        outcome.conflicts.append(Conflict(key, tuple(lines), tuple(wanted), why))
+
+
+def take_over(service: Service, job: Job, outcome: Merge, seen: Mapping[Key, RRset]) -> None:
+    """Have the addresses of others go that would be in the way of the next update: a person has said that they may."""
+    for there in _in_the_way(service, job, outcome, seen).values():
+        outcome.changes += [Change(one, seen[one], None) for one in there]
+
+
+def _wiped(
+    service: Service, job: Job, outcome: Merge, seen: Mapping[Key, RRset], key: Key
+) -> dict[Key, frozenset[str]]:
+    """The addresses of others which a request for a name would take away: no place of ours, whatever stands in it."""
+    if service.apart:
+        return {}
+    # A request without an IPv4 address stands, in this protocol, for that of whoever sends it.
+    types = ("A", "AAAA") if service.takes_back else ("A",)
+    places = [key._replace(type=rdtype) for rdtype in types]
+    others = {one: foreign(one, seen, outcome.owned, job.withdrawn) for one in places if not job.owned.get(one)}
+    return {one: values for one, values in others.items() if values}
+
+
+def _in_the_way(
+    service: Service, job: Job, outcome: Merge, seen: Mapping[Key, RRset]
+) -> dict[Key, dict[Key, frozenset[str]]]:
+    """What the next update of our addresses would take away, by the place of ours, where nothing changes now."""
+    busy = {(change.key.zone, change.key.name) for change in outcome.changes}
+    busy |= {(conflict.key.zone, conflict.key.name) for conflict in outcome.conflicts}
+    ours = [key for key in sorted(outcome.owned) if key.type in SINGLE_TYPES and (key.zone, key.name) not in busy]
+    found = {key: _wiped(service, job, outcome, seen, key) for key in ours if outcome.owned[key]}
+    return {key: there for key, there in found.items() if there}
 
 
 def _beside(job: Job, outcome: Merge, seen: Mapping[Key, RRset], change: Change) -> frozenset[str]:
