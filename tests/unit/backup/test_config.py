@@ -81,7 +81,7 @@ def test_fragments_are_joined(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
-        ('{"path": []}', "path is not known"),
+        ('{"path": []}', "has no `paths`, and `path` is not known"),
         ('{"paths": "/x"}', "`paths`"),
         ('{"paths": ["x"]}', "absolute"),
         ('{"paths": ["/"]}', "absolute"),
