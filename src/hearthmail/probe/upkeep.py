@@ -74,8 +74,10 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def _first(texts: Any) -> str:
-    """The line that says most: an error, a conflict, what is not written, else the first one."""
-    lines = [line for line in (str(line).strip() for line in texts or ()) if line]
+    """The line that says most: an error, a conflict, what is not written, else the first one that is no heading."""
+    whole = [str(line) for line in texts or () if str(line).strip()]
+    said = [line for line in whole if line[0].isspace() or not line.endswith(":")]
+    lines = [line.strip() for line in said or whole]
     marks = ("ERROR", "CONFLICT", "NOT WRITTEN")
     return next((line for line in lines if line.startswith(marks)), lines[0] if lines else "")
 

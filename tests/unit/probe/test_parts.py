@@ -220,6 +220,11 @@ DDNS: dict[str, Any] = {
         ({"published": None}, RED, "published nothing yet"),
         ({"last_look": {"exit_code": 1, "text": ["ERROR: provider home: refused"]}}, RED, "provider home: refused"),
         ({"last_look": {"exit_code": 0, "text": ["to be entered by hand:"]}}, YELLOW, "by hand"),
+        (
+            {"last_look": {"exit_code": 0, "text": ["hearth.example at dyn:", "  what was sent last is right, but"]}},
+            YELLOW,
+            "what was sent last is right",
+        ),
         ({"last_adoption": {"exit_code": 3, "text": ["CONFLICT at MX"]}}, RED, "CONFLICT"),
         ({"ipv4": None, "ipv4_problem": "carrier NAT"}, RED, "carrier NAT"),
         ({"ipv4_problem": "the router is silent"}, YELLOW, "the router is silent"),
