@@ -226,6 +226,16 @@ DDNS: dict[str, Any] = {
             "what was sent last is right",
         ),
         ({"last_adoption": {"exit_code": 3, "text": ["CONFLICT at MX"]}}, RED, "CONFLICT"),
+        (
+            {
+                "withheld": {
+                    "hearth.example|a|MX": "a.hearth.example MX: no.",
+                    "hearth.example|b|A": "b.hearth.example A: no",
+                }
+            },
+            YELLOW,
+            "not written at a.hearth.example MX: no.; and 1 more",
+        ),
         ({"ipv4": None, "ipv4_problem": "carrier NAT"}, RED, "carrier NAT"),
         ({"ipv4_problem": "the router is silent"}, YELLOW, "the router is silent"),
     ],
