@@ -170,6 +170,13 @@ def as_remembered(provider: Any, existing: Any, job: Job) -> Any:
         if key.type in SINGLE_TYPES or not job.in_person:
             memory[key] = values | job.owned.get(key, frozenset())
     known = existing.copy()
+    for key, values in job.withdrawn.items():
+        there = existing.get_type(key.name, key.type)
+        left = frozenset(_text(there, value) for value in _values(there)) - values if there else frozenset()
+        if there and left:
+            known.add_record(_record(provider, existing, RRset(key, there.ttl, left)), replace=True, lenient=True)
+        elif there:
+            known.remove_record(there)
     for key, values in memory.items():
         there = existing.get_type(key.name, key.type)
         if key in job.again:

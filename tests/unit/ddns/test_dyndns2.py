@@ -780,6 +780,14 @@ def test_our_own_address_at_a_server_that_lags_is_not_in_the_way(box: Box, monke
     assert box.agent().check().exit_code == 0
     assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
     assert box.agent().apply().exit_code == 0
+    # Nor for another one of the same family, that comes meanwhile and goes again.
+    box.ipv6 = "2001:db8::11"
+    assert box.agent().check().exit_code == 0
+    assert box.agent().apply().exit_code == 0
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "AAAA": ["2001:db8::11"]}
+    box.ipv6 = None
+    box.clock += 60
+    assert box.agent().check().exit_code == 0
     # Whoever answers it for longer than any server lags has it there.
     box.clock += 86401
     box.ipv4 = "198.51.100.12"
