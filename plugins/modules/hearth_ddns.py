@@ -52,6 +52,7 @@ report:
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -62,6 +63,14 @@ def command(program: str, state: str, adopt: bool) -> list[str]:
         return [program, "adopt" if adopt else "apply", "--json"]
     # When the records asked for were put in place already, nobody is asked; but who adopts wants a close look.
     return [program, "plan", "--json", "--ahead", "--adopt" if adopt else "--quick"]
+
+
+def warnings(report: dict[str, Any]) -> list[str]:
+    """What a person has to do although the agent did its part: the text of a task that is ok is not shown."""
+    message = "\n".join(report["text"])
+    by_hand = [zone["zone"] for zone in report["zones"] if zone["manual"] and zone["changes"]]
+    told = [f"Records to be entered by hand, for {', '.join(by_hand)}:\n{message}"] if by_hand else []
+    return told + [f"Not written at {place}" for zone in report["zones"] for place in zone["withheld"]]
 
 
 def main() -> None:
@@ -87,9 +96,9 @@ def main() -> None:
         module.fail_json(msg=f"hearth-ddns broke off with exit code {code}:\n{out}{err}", rc=code)
     result = {"changed": report["changed"], "diff": report["diff"], "report": report}
     message = "\n".join(report["text"])
-    by_hand = [zone["zone"] for zone in report["zones"] if zone["manual"] and zone["changes"]]
-    if by_hand and (state == "published" or module.check_mode):
-        module.warn(f"Records to be entered by hand, for {', '.join(by_hand)}:\n{message}")
+    # A plan is followed by the run that publishes.
+    for warning in warnings(report) if state == "published" or module.check_mode else ():
+        module.warn(warning)
     if report["exit"] in (1, 3):
         module.fail_json(msg=message, **result)
     module.exit_json(msg=message, **result)

@@ -43,6 +43,11 @@ from hearthmail.ddns.state import State
 
 # Seconds to wait for the authoritative servers after a write.
 WAIT = 30
+# Seconds for which all servers may answer another address than ours: at a TTL of 60 no delay lasts as long.
+ASTRAY = 3600
+# How often in 24 h it is then sent again to a service which cannot be asked. A forged answer looks the same, and must
+# not make us repeat what changes nothing.
+SENT_AGAIN = 2
 
 
 @dataclass
@@ -290,7 +295,8 @@ class Agent:
                     report.notes.append(note)
                     remembered.told = [note]
                 return False
-        self._zones(report, remembered, desired, keep, write=True, stop=False, adopt=None, only=zones)
+        again = self._again(remembered) - keep if full else frozenset()
+        self._zones(report, remembered, desired, keep, write=True, stop=False, adopt=None, only=zones, again=again)
         if full:
             self._compare(report, remembered, desired, keep)
         return bool(full or report.zones)
@@ -311,6 +317,38 @@ class Agent:
             if zone in moved | started and SPECS[provider.type].make is not None
         ]
 
+    def _again(self, remembered: State) -> frozenset[Key]:
+        """Our addresses that no server has answered for long, where the service may have lost them, or others wrote."""
+        now, found = self.now(), set()
+        for key in address_keys(self.config):
+            since = remembered.astray.get(rollover.place(key))
+            spec = SPECS[self.config.domains[key.zone].type]
+            if since is None or spec.reads or spec.make is None:
+                continue
+            times = [at for at in remembered.sent_again.get(rollover.place(key), []) if now - 86400 < at <= now]
+            remembered.sent_again[rollover.place(key)] = times
+            if len(times) < SENT_AGAIN and now - max(since, *times, 0) >= ASTRAY:
+                found.add(key)
+        return frozenset(found)
+
+    def _tell_astray(self, zone_report: ZoneReport, remembered: State, missing: Mapping[Key, bool]) -> None:
+        """Make an error of it when none of the servers has answered our address for long."""
+        for key in set(address_keys(self.config)) & missing.keys():
+            since = min(remembered.astray.pop(rollover.place(key), self.now()), self.now())
+            if not missing[key]:
+                continue
+            remembered.astray[rollover.place(key)] = since
+            if self.now() - since < ASTRAY:
+                continue
+            way_out = "See where the domain is delegated to (`dig NS`), and who answers there."
+            if not zone_report.reads:
+                way_out = (
+                    "See whether another program writes it there (a router?), then `hearth-ddns apply` sends ours."
+                )
+            said = f"all name servers have answered another {key.type} for {key.fqdn} than ours"
+            said = f"{said} since {clock_time(since)}."
+            zone_report.error = ProviderError(zone_report.provider, zone_report.zone, said, way_out)
+
     def _compare(self, report: Report, remembered: State, desired: Iterable[RRset], keep: Collection[Key]) -> None:
         """Ask the authoritative servers of all zones. What they answer otherwise although the provider holds it right
         is only told: they lag, or somebody else answers in their place.
@@ -326,7 +364,7 @@ class Agent:
             blocked = so_far.blocked | set(keep)
             ours = [rrset for rrset in desired if rrset.key.zone == zone and rrset.key not in blocked]
             try:
-                wrong = self._ask_servers(zone, ours, self._unwanted(remembered, zone, ours, blocked))
+                wrong, missing = self._ask_servers(zone, ours, self._unwanted(remembered, zone, ours, blocked))
             except DnsError as error:
                 report.errors.append(error)
                 wrong_at.add(provider.name)
@@ -337,22 +375,27 @@ class Agent:
                 report.zones.append(self._by_hand(zone, tuple(ours)))
             elif wrong:
                 so_far.lagging = wrong
+                so_far.reads = SPECS[provider.type].reads
                 if zone not in told:
                     report.zones.append(so_far)
+            self._tell_astray(so_far, remembered, missing)
         for name in set(remembered.unchanged) - wrong_at:
             # Seen right: what was answered with "no change" may be asked for again, if it ever becomes wrong.
             del remembered.unchanged[name]
 
-    def _ask_servers(self, zone: str, ours: list[RRset], unwanted: Mapping[Key, frozenset[str]]) -> list[str]:
-        """What the authoritative servers of a zone answer otherwise than they should."""
+    def _ask_servers(
+        self, zone: str, ours: list[RRset], unwanted: Mapping[Key, frozenset[str]]
+    ) -> tuple[list[str], dict[Key, bool]]:
+        """What the authoritative servers of a zone answer otherwise than they should, and what all of them do."""
         if not ours and not unwanted:
-            return []
+            return [], {}
         provider = self.config.domains[zone]
         servers = self.find_servers(zone, provider.nameservers)
         view = authoritative.observe(servers, [one.key for one in ours] + list(unwanted), self.question)
         if not view.answers:
             raise DnsError(f"None of the name servers of {zone} answers ({', '.join(servers)}).", "It is tried again.")
-        return authoritative.differences(view, ours, unwanted, exact_ttl=SPECS[provider.type].keeps_ttl)
+        wrong = authoritative.differences(view, ours, unwanted, exact_ttl=SPECS[provider.type].keeps_ttl)
+        return wrong, authoritative.astray(view, ours)
 
     def _adopt_what_matches(
         self, report: Report, remembered: State, handed_in: Fragments, desired: list[RRset], keep: Collection[Key]
@@ -399,11 +442,13 @@ class Agent:
         adopt: Collection[str] | None,
         only: Collection[str] | None = None,
         in_person: bool = False,
+        again: frozenset[Key] = frozenset(),
     ) -> None:
         """Do every zone's merge at its provider, and remember what is ours afterwards.
 
         :param only: the zones that are looked at; None: all.
         :param in_person: somebody waits for it: a provider that failed is asked at once.
+        :param again: what is sent although it was before.
         """
         jobs, stale = [], {}
         shortfalls = self.shortfalls()
@@ -440,6 +485,7 @@ class Agent:
                     adopt=adopt is not None and (not adopt or zone in adopt),
                     pending=remembered.pending_in(zone),
                     withdrawn=rollover.withdrawn_in(remembered.withdrawn, zone, self.now()),
+                    again=again,
                     unchanged=stops.settled(remembered, provider, self.now()),
                     in_person=in_person,
                 )
@@ -478,7 +524,16 @@ class Agent:
                     rests = () if done.written or SPECS[provider.type].reads else keep
                     left = {key: values for key, values in remembered.pending_in(done.zone).items() if key in rests}
                     remembered.set_pending(done.zone, left)
+            repeated = {rollover.place(key) for key in again if key.zone == done.zone}
+            if done.zone in tried:
+                for place in repeated:
+                    remembered.sent_again.setdefault(place, []).append(self.now())
+                    zone_report.notes.append("sent again: for an hour, all name servers have answered otherwise")
             if done.written:
+                if not repeated:
+                    # The servers get their time anew.
+                    others = {place: at for place, at in remembered.astray.items() if place.split("|")[0] != done.zone}
+                    remembered.astray = others
                 written = [(change.before, change.after) for change in outcome.changes]
                 remembered.seen_since = rollover.forget(remembered.seen_since, written)
                 if not SPECS[provider.type].reads:

@@ -166,6 +166,18 @@ def differences(
     return found
 
 
+def astray(view: View, desired: Iterable[RRset]) -> dict[Key, bool]:
+    """Whether every server answers a place without our values; left out where a silent one may know better."""
+    found = {}
+    for want in desired:
+        answers = [told.get(want.key) for told in view.answers.values()]
+        if any(answer is not None and want.values <= answer.values for answer in answers):
+            found[want.key] = False
+        elif answers and not view.silent and all(answer is not None for answer in answers):
+            found[want.key] = True
+    return found
+
+
 def wait_until_right(
     servers: Iterable[str],
     desired: Iterable[RRset],

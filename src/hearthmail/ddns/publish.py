@@ -35,6 +35,7 @@ class Job:
 
     :param pending: values which an earlier run was about to write when it ended.
     :param withdrawn: values which were ours until lately: a name server that lags may answer them still.
+    :param again: places of ours that are sent once more: nobody has seen them for long.
     :param unchanged: requests that are not sent again: see `hearthmail.ddns.stops`.
     :param in_person: somebody runs `plan`, `apply` or `adopt` and looks at what is told.
     """
@@ -47,6 +48,7 @@ class Job:
     adopt: bool
     pending: Mapping[Key, frozenset[str]] = field(default_factory=dict)
     withdrawn: Mapping[Key, frozenset[str]] = field(default_factory=dict)
+    again: frozenset[Key] = frozenset()
     unchanged: frozenset[str] = frozenset()
     in_person: bool = False
 
@@ -168,8 +170,19 @@ def as_remembered(provider: Any, existing: Any, job: Job) -> Any:
         if key.type in SINGLE_TYPES or not job.in_person:
             memory[key] = values | job.owned.get(key, frozenset())
     known = existing.copy()
+    for key, values in job.withdrawn.items():
+        there = existing.get_type(key.name, key.type)
+        left = frozenset(_text(there, value) for value in _values(there)) - values if there else frozenset()
+        if there and left:
+            known.add_record(_record(provider, existing, RRset(key, there.ttl, left)), replace=True, lenient=True)
+        elif there:
+            known.remove_record(there)
     for key, values in memory.items():
         there = existing.get_type(key.name, key.type)
+        if key in job.again:
+            if there:
+                known.remove_record(there)
+            continue
         ttl = there.ttl if there else ADDRESS_TTL
         known.add_record(_record(provider, existing, RRset(key, ttl, values)), replace=True, lenient=True)
     return known

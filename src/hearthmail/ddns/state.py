@@ -69,6 +69,8 @@ class State:
     :param seen_since: since when every server answers a value, in Unix time, by "zone|name|type|value".
     :param retiring: until when a value that is no longer asked for stays, in Unix time, likewise.
     :param withdrawn: until when a name server may answer a value that we took back, likewise.
+    :param astray: since when all name servers answer another address than ours, in Unix time, by "zone|name|type".
+    :param sent_again: when it was sent again because of that, likewise.
     :param shown_ttls: the largest TTL that others may have seen, in seconds, by "zone|name|type".
     :param shortfalls: what the providers cannot hold, in words.
     :param withheld: what they cannot write as things stand, in words, by "zone|name|type".
@@ -106,6 +108,8 @@ class State:
     seen_since: dict[str, float] = field(default_factory=dict)
     retiring: dict[str, float] = field(default_factory=dict)
     withdrawn: dict[str, float] = field(default_factory=dict)
+    astray: dict[str, float] = field(default_factory=dict)
+    sent_again: dict[str, list[float]] = field(default_factory=dict)
     shown_ttls: dict[str, int] = field(default_factory=dict)
 
     def owned_in(self, zone: str) -> dict[Key, frozenset[str]]:
@@ -176,11 +180,13 @@ def parse(text: str) -> State:
         raise ValueError("malformed place")
     if not all(isinstance(line, str) for line in (*state.told, *state.places.values(), *state.withheld.values())):
         raise ValueError("malformed text")
+    if not all(_is_time(at) for times in state.sent_again.values() for at in times):
+        raise ValueError("malformed times of what was sent again")
     if not all(_is_time(at) for account in state.limits.values() for at in account.day):
         raise ValueError("malformed times of writes")
     _check_stops(state)
     numbers: list[Mapping[str, float]] = [state.seen_since, state.retiring, state.withdrawn, state.shown_ttls]
-    numbers += state.challenges.values()
+    numbers += [state.astray, *state.challenges.values()]
     if not all(_is_time(number) for times in numbers for number in times.values()):
         raise ValueError("malformed time")
     if not all(mark.count("|") >= 3 for mark in (*state.seen_since, *state.retiring, *state.withdrawn)):

@@ -74,10 +74,18 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def _first(texts: Any) -> str:
-    """The line that says most: an error, a conflict, what is not written, else the first one."""
-    lines = [line for line in (str(line).strip() for line in texts or ()) if line]
+    """The line that says most: an error, a conflict, what is not written, else the first one that is no heading."""
+    whole = [str(line) for line in texts or () if str(line).strip()]
+    said = [line for line in whole if line[0].isspace() or not line.endswith(":")]
+    lines = [line.strip() for line in said or whole]
     marks = ("ERROR", "CONFLICT", "NOT WRITTEN")
     return next((line for line in lines if line.startswith(marks)), lines[0] if lines else "")
+
+
+def _withheld(state: Mapping[str, Any]) -> list[str]:
+    """The places that the agent could not write, with the reasons."""
+    withheld = state.get("withheld")
+    return [str(why) for _, why in sorted(withheld.items())] if isinstance(withheld, dict) else []
 
 
 def check_ddns(units: Units, state_path: Path = DDNS_STATE) -> Finding:
@@ -99,6 +107,10 @@ def check_ddns(units: Units, state_path: Path = DDNS_STATE) -> Finding:
         return Finding("dns agent", RED, str(state.get("ipv4_problem") or "the public address is not known"), todo)
     if state.get("ipv4_problem") or said:
         return Finding("dns agent", YELLOW, str(state.get("ipv4_problem") or said), todo)
+    if withheld := _withheld(state):
+        # Told by the run that met it; the looks that follow leave out what they cannot put in place.
+        more = f"; and {len(withheld) - 1} more" if withheld[1:] else ""
+        return Finding("dns agent", YELLOW, f"not written at {withheld[0]}{more}", "hearth-ddns status")
     return Finding("dns agent", GREEN, f"published, {state['ipv4']}")
 
 

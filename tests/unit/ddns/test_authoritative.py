@@ -12,7 +12,7 @@ import dns.message
 import dns.query
 import pytest
 
-from hearthmail.ddns.authoritative import differences, observe, wait_until_right
+from hearthmail.ddns.authoritative import astray, differences, observe, wait_until_right
 from hearthmail.ddns.records import Key, RRset
 
 from .conftest import ZONE
@@ -117,3 +117,28 @@ def test_a_truncated_answer_without_the_rest_is_none(cut_short: int, monkeypatch
     monkeypatch.setattr(dns.query, "udp_with_fallback", asked)
     view = observe(["127.0.0.1"], [A, MX])
     assert (view.silent, view.answers) == ({"127.0.0.1"}, {})
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (("203.0.113.9", "203.0.113.9"), True),
+        (("203.0.113.9", ""), True),
+        (("203.0.113.9", "198.51.100.10"), False),
+        # A server that is silent, or lame, may know better.
+        (("203.0.113.9", "silent"), None),
+        (("203.0.113.9", "lame"), None),
+        (("silent", "silent"), None),
+    ],
+)
+def test_whether_all_servers_answer_otherwise(answers: tuple[str, str], expected: bool | None) -> None:
+    key = Key("hearth.example", "mail", "A")
+
+    def question(server: str, _key: Key) -> RRset | None:
+        answer = answers[int(server)]
+        if answer == "silent":
+            raise OSError
+        return None if answer == "lame" else RRset(key, 60, frozenset(filter(None, [answer])))
+
+    view = observe(["0", "1"], [key], question)
+    assert astray(view, [RRset(key, 60, frozenset({"198.51.100.10"}))]).get(key) is expected

@@ -780,6 +780,14 @@ def test_our_own_address_at_a_server_that_lags_is_not_in_the_way(box: Box, monke
     assert box.agent().check().exit_code == 0
     assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"]}
     assert box.agent().apply().exit_code == 0
+    # Nor for another one of the same family, that comes meanwhile and goes again.
+    box.ipv6 = "2001:db8::11"
+    assert box.agent().check().exit_code == 0
+    assert box.agent().apply().exit_code == 0
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.11"], "AAAA": ["2001:db8::11"]}
+    box.ipv6 = None
+    box.clock += 60
+    assert box.agent().check().exit_code == 0
     # Whoever answers it for longer than any server lags has it there.
     box.clock += 86401
     box.ipv4 = "198.51.100.12"
@@ -841,6 +849,44 @@ def test_an_update_that_arrived_although_its_answer_was_lost(
     assert len(box.service.requests) == before + 1
     assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
     assert box.later(1200) == 0
+
+
+def test_an_address_that_another_client_overwrites_is_sent_again_twice_a_day_then_it_is_an_error(box: Box) -> None:
+    assert box.agent().apply().exit_code == 0
+    there = {"A": ["203.0.113.9"]}
+    box.service.nic.storage.put(MAIL, there)
+    assert box.later(3600) == 0
+    # The answer was lost, or another program wrote there once: put right without a person.
+    assert box.later(60) == 1
+    assert sent_values(box.service).split()[-2:] == [MAIL, "198.51.100.10"]
+    assert box.service.nic.storage.get(MAIL) == {"A": ["198.51.100.10"]}
+    assert box.later(3600) == 0
+    assert not [line for line in box.status if line.startswith("!")]
+    # It goes on.
+    box.service.nic.storage.put(MAIL, there)
+    assert box.later(3700) == 1
+    box.service.nic.storage.put(MAIL, there)
+    assert box.later(3700) == 0
+    assert box.agent().check().exit_code == 1
+    (said,) = [line for line in box.status if "ERROR" in line]
+    assert f"all name servers have answered another A for {MAIL} than ours since" in said
+    assert "`hearth-ddns apply`" in said
+    assert "203.0.113.9" not in sent_values(box.service)
+    assert box.agent().apply().exit_code == 0
+    assert box.agent().check().exit_code == 0
+    assert not [line for line in box.status if line.startswith("!")]
+
+
+def test_a_service_that_says_it_holds_it_is_asked_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert box.agent().apply().exit_code == 0
+    lie = RRset(a().key, 60, frozenset({"203.0.113.9"}))
+    monkeypatch.setattr(
+        box.service, "question", lambda _server, key: lie if key == lie.key else RRset(key, 60, frozenset())
+    )
+    monkeypatch.setattr("hearthmail.ddns.agent.WAIT", 0)
+    assert box.later(6 * 3600) == 1
+    assert box.service.requests[-1]["answer"].startswith("nochg")
+    assert box.agent().check().exit_code == 1
 
 
 def test_stopped_means_no_request_until_the_entry_changes(box: Box) -> None:

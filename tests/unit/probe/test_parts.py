@@ -220,7 +220,22 @@ DDNS: dict[str, Any] = {
         ({"published": None}, RED, "published nothing yet"),
         ({"last_look": {"exit_code": 1, "text": ["ERROR: provider home: refused"]}}, RED, "provider home: refused"),
         ({"last_look": {"exit_code": 0, "text": ["to be entered by hand:"]}}, YELLOW, "by hand"),
+        (
+            {"last_look": {"exit_code": 0, "text": ["hearth.example at dyn:", "  what was sent last is right, but"]}},
+            YELLOW,
+            "what was sent last is right",
+        ),
         ({"last_adoption": {"exit_code": 3, "text": ["CONFLICT at MX"]}}, RED, "CONFLICT"),
+        (
+            {
+                "withheld": {
+                    "hearth.example|a|MX": "a.hearth.example MX: no.",
+                    "hearth.example|b|A": "b.hearth.example A: no",
+                }
+            },
+            YELLOW,
+            "not written at a.hearth.example MX: no.; and 1 more",
+        ),
         ({"ipv4": None, "ipv4_problem": "carrier NAT"}, RED, "carrier NAT"),
         ({"ipv4_problem": "the router is silent"}, YELLOW, "the router is silent"),
     ],
