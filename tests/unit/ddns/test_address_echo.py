@@ -42,6 +42,16 @@ def test_how_a_service_is_written(
     assert (service.name, service.rdtype, service.rdclass) == (name, rdtype, rdclass)
 
 
+def configured(url: str) -> dict[str, Any]:
+    """The agent's configuration with one echo service."""
+    return {
+        "hostname": "mail.hearth.example",
+        "domains": [{"name": "hearth.example", "dns": "none"}],
+        "providers": {"none": {"type": "none"}},
+        "address": {"echo_urls": [url]},
+    }
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -57,14 +67,8 @@ def test_how_a_service_is_written(
     ],
 )
 def test_what_cannot_be_understood_is_named_in_the_configuration(url: str, said: str) -> None:
-    data = {
-        "hostname": "mail.hearth.example",
-        "domains": [{"name": "hearth.example", "dns": "none"}],
-        "providers": {"none": {"type": "none"}},
-        "address": {"echo_urls": [url]},
-    }
     with pytest.raises(ConfigError, match="ddns_echo_urls") as caught:
-        parse(data)
+        parse(configured(url))
     assert said in caught.value.problem
     assert "dns://208.67.222.222/myip.opendns.com/A" in caught.value.way_out
 
@@ -72,12 +76,7 @@ def test_what_cannot_be_understood_is_named_in_the_configuration(url: str, said:
 @pytest.mark.parametrize("url", ["http://echo.example/", "HTTP://echo.example/"])
 def test_a_service_without_tls_is_for_the_lab_alone(url: str) -> None:
     """A captive portal, or whoever answers for its name, would speak in its place."""
-    data: dict[str, Any] = {
-        "hostname": "mail.hearth.example",
-        "domains": [{"name": "hearth.example", "dns": "none"}],
-        "providers": {"none": {"type": "none"}},
-        "address": {"echo_urls": [url]},
-    }
+    data = configured(url)
     with pytest.raises(ConfigError, match="ddns_echo_urls") as caught:
         parse(data)
     assert url in caught.value.problem
