@@ -1,6 +1,7 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
 Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
+Beside a lab, which waits for most of its time, linters and unit tests run at the lowest priority.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
@@ -18,6 +20,8 @@ from xml.etree import ElementTree
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build"
 DRILLS = ("hang", "rebuild")
+# What needs a lab, and so the machine's attention.
+IN_LAB = ("molecule", "drill")
 # Characters of what a failed test said that are said again at the end, where a log that is cut still has them.
 FAILURE_LENGTH = 1200
 PYTHON_CODE = ["src", "plugins", "tools", "tests"]
@@ -110,6 +114,89 @@ def failures(report: Path) -> list[str]:
     return found
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a step: whether its command succeeded, how long it took, what it said if nobody saw it."""
+
+    step: Step
+    good: bool
+    seconds: float
+    said: str = ""
+
+    def __str__(self) -> str:
+        """Give the step's line of the closing table."""
+        passed, failed = self.tests()
+        return (
+            f"{'FAILED' if failed else 'ok':7}{self.step.name:20}{self.seconds:7.0f} s"
+            f"{passed:6} passed{failed:6} failed"
+        )
+
+    def tests(self) -> tuple[int, int]:
+        """Count (passed, failed). A missing report is a failure, and so is a command that failed for no test."""
+        passed = failed = 0
+        for report in self.step.reports:
+            here = count(BUILD / report) if (BUILD / report).exists() else (0, 1)
+            passed, failed = passed + here[0], failed + here[1]
+        return passed, failed or int(not self.good)
+
+    def failures(self) -> list[str]:
+        """Name what failed."""
+        found = []
+        for report in self.step.reports:
+            missing = f"{self.step.name} left no {report}: its tests did not run"
+            found += failures(BUILD / report) if (BUILD / report).exists() else [missing]
+        return found
+
+
+def heading(step: Step) -> str:
+    """Give the line that stands above what a step says."""
+    return f"\n== {step.name}: {' '.join(step.command)}"
+
+
+def run(step: Step, *, aside: bool = False) -> Outcome:
+    """Run a step: in sight, or aside at the lowest priority, with what it says kept."""
+    for report in step.reports:
+        (BUILD / report).unlink(missing_ok=True)
+    start = time.monotonic()
+    if aside:
+        done = subprocess.run(
+            ["nice", "-n", "19", *step.command],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        return Outcome(step, done.returncode == 0, time.monotonic() - start, done.stdout)
+    print(heading(step), flush=True)
+    good = subprocess.run(step.command, cwd=PROJECT, stdin=subprocess.DEVNULL).returncode == 0
+    return Outcome(step, good, time.monotonic() - start)
+
+
+def run_all(aside: list[Step], in_sight: list[Step]) -> list[Outcome]:
+    """Run two rows of steps, each one by one; what was said aside is printed between the steps in sight."""
+    outcomes: list[Outcome] = []
+    pool = ThreadPoolExecutor(1)
+    waiting: list[Future[Outcome]] = [pool.submit(run, step, aside=True) for step in aside]
+
+    def tell(*, all_of_them: bool) -> None:
+        while waiting and (all_of_them or waiting[0].done()):
+            outcome = waiting.pop(0).result()
+            outcomes.append(outcome)
+            print(f"{heading(outcome.step)} (aside)\n{outcome.said}", flush=True)
+
+    try:
+        for step in in_sight:
+            outcomes.append(run(step))
+            tell(all_of_them=False)
+        tell(all_of_them=True)
+    finally:
+        # After Ctrl-C, what has not begun does not begin any more.
+        pool.shutdown(cancel_futures=True)
+    return outcomes
+
+
 def main(words: list[str]) -> int:
     """Run the steps that `words` name, print a line for each and the closing line."""
     known = steps()
@@ -118,36 +205,17 @@ def main(words: list[str]) -> int:
         print(f"{unknown[0]} is none of {', '.join(known)}", file=sys.stderr)
         return 2
     BUILD.mkdir(exist_ok=True)
-    passed = failed = 0
-    lines: list[str] = []
-    bad: list[str] = []
-    # What Molecule believes to be up: `make demo-down` or another clone may have taken it down since.
     wanted = words or ["lint", "unit", "molecule"]
-    if {"molecule", "drill"} & set(wanted) and (BUILD / "molecule").exists():
+    lab = [word for word in wanted if word in IN_LAB]
+    # What Molecule believes to be up: `make demo-down` or another clone may have taken it down since.
+    if lab and (BUILD / "molecule").exists():
         shutil.rmtree(BUILD / "molecule")
-    for step in [step for word in wanted for step in known[word]]:
-        for report in step.reports:
-            (BUILD / report).unlink(missing_ok=True)
-        print(f"\n== {step.name}: {' '.join(step.command)}", flush=True)
-        start = time.monotonic()
-        good = subprocess.run(step.command, cwd=PROJECT, stdin=subprocess.DEVNULL).returncode == 0
-        step_passed = step_failed = 0
-        for report in step.reports:
-            if (BUILD / report).exists():
-                here = count(BUILD / report)
-                step_passed, step_failed = step_passed + here[0], step_failed + here[1]
-                bad += failures(BUILD / report)
-            else:
-                print(f"{step.name} left no {report}: its tests did not run", flush=True)
-                step_failed += 1
-        if not good and step_failed == 0:
-            step_failed = 1
-        passed, failed = passed + step_passed, failed + step_failed
-        lines.append(
-            f"{'ok' if step_failed == 0 else 'FAILED':7}{step.name:20}{time.monotonic() - start:7.0f} s"
-            f"{step_passed:6} passed{step_failed:6} failed"
-        )
-    print("\n" + "\n".join([*lines, "", *bad]))
+    aside = [step for word in wanted if lab and word not in IN_LAB for step in known[word]]
+    in_sight = [step for word in lab or wanted for step in known[word]]
+    outcomes = run_all(aside, in_sight)
+    passed, failed = (sum(some) for some in zip(*(outcome.tests() for outcome in outcomes), strict=True))
+    bad = [line for outcome in outcomes for line in outcome.failures()]
+    print("\n" + "\n".join([*map(str, outcomes), "", *bad]))
     print(f"{passed} passed, {failed} failed", flush=True)
     return 1 if failed else 0
 

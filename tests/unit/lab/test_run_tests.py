@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,50 @@ def test_what_failed_is_named_with_what_it_said(report: Path) -> None:
 def test_a_long_message_is_cut(tmp_path: Path, report: Path) -> None:
     report.write_text(REPORT.replace("LabError: gone", "x" * 100_000))
     assert max(map(len, run_tests.failures(report))) < run_tests.FAILURE_LENGTH + 200
+
+
+def step(tmp_path: Path, name: str, script: str) -> run_tests.Step:
+    """A step that writes a line into a file, then does what `script` says."""
+    return run_tests.Step(name, ["sh", "-c", f"echo {name} >>{tmp_path}/began; {script}"])
+
+
+def test_what_runs_aside_is_printed_whole_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_tests, "BUILD", tmp_path)
+    (tmp_path / "junit.xml").write_text(REPORT)
+    good = run_tests.Step("tests", ["sh", "-c", f"nice; echo in sight; cp {tmp_path}/junit.xml {tmp_path}/other.xml"])
+    aside = [run_tests.Step("linter", ["sh", "-c", "nice; echo it is wrong >&2; exit 3"])]
+    outcomes = run_tests.run_all(aside, [run_tests.Step(good.name, good.command, ["other.xml"])])
+    assert {one.step.name: one.tests() for one in outcomes} == {"tests": (1, 3), "linter": (0, 1)}
+    printed = capfd.readouterr().out
+    assert "(aside)\n19\nit is wrong\n" in printed
+    assert "0\nin sight\n" in printed
+    assert len(next(one for one in outcomes if one.step.reports).failures()) == 3
+
+
+def test_a_report_that_was_not_written_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tests, "BUILD", tmp_path)
+    (tmp_path / "junit.xml").write_text(REPORT)  # of an earlier run
+    (outcome,) = run_tests.run_all([], [run_tests.Step("tests", ["true"], ["junit.xml"])])
+    assert outcome.tests() == (0, 1)
+    assert outcome.failures() == ["tests left no junit.xml: its tests did not run"]
+
+
+def test_after_an_interrupt_nothing_more_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_tests.run
+
+    def interrupted(one: run_tests.Step, *, aside: bool = False) -> run_tests.Outcome:
+        if not aside:
+            while not (tmp_path / "began").exists():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        return run(one, aside=True)
+
+    monkeypatch.setattr(run_tests, "BUILD", tmp_path)
+    monkeypatch.setattr(run_tests, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_tests.run_all(
+            [step(tmp_path, "first", "sleep 0.3"), step(tmp_path, "second", "true")], [step(tmp_path, "lab", "true")]
+        )
+    assert (tmp_path / "began").read_text() == "first\n"
