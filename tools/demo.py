@@ -186,7 +186,7 @@ FLOWS: list[tuple[str, Callable[[], str]]] = [
     ("hanako sends alice 20 MB", attachment),
     ("unknown recipient, open relay, false sender, clear login", refusals),
     ("the box's name, at home and in the world", names),
-    ("the ISP closes port 25: hanako writes through its server", by_relay),
+    ("the ISP closes port 25: hanako writes by its server (a minute)", by_relay),
     ("the line gets another address", new_address),
     ("a backup, to another house", backup),
     ("Postfix hangs (SIGSTOP), and nobody is at home (a minute)", hang),
