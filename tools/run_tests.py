@@ -6,12 +6,15 @@ Beside a lab, which waits for most of its time, linters and unit tests run at th
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
@@ -153,13 +156,26 @@ def heading(step: Step) -> str:
     return f"\n== {step.name}: {' '.join(step.command)}"
 
 
-def run(step: Step, *, aside: bool = False) -> Outcome:
-    """Run a step: in sight, or aside at the lowest priority, with what it says kept."""
-    for report in step.reports:
-        (BUILD / report).unlink(missing_ok=True)
+def run(step: Step) -> Outcome:
+    """Run a step in sight."""
+    print(heading(step), flush=True)
     start = time.monotonic()
-    if aside:
-        done = subprocess.run(
+    good = subprocess.run(step.command, cwd=PROJECT, stdin=subprocess.DEVNULL).returncode == 0
+    return Outcome(step, good, time.monotonic() - start)
+
+
+class Aside:
+    """Steps that run one by one, out of sight and at the lowest priority, while others run in sight."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        """Begin."""
+        self._pool = ThreadPoolExecutor(1)
+        self._process: subprocess.Popen[str] | None = None
+        self._waiting: list[Future[Outcome]] = [self._pool.submit(self._run, step) for step in steps]
+
+    def _run(self, step: Step) -> Outcome:
+        start = time.monotonic()
+        process = subprocess.Popen(
             ["nice", "-n", "19", *step.command],
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
@@ -167,33 +183,41 @@ def run(step: Step, *, aside: bool = False) -> Outcome:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
-        return Outcome(step, done.returncode == 0, time.monotonic() - start, done.stdout)
-    print(heading(step), flush=True)
-    good = subprocess.run(step.command, cwd=PROJECT, stdin=subprocess.DEVNULL).returncode == 0
-    return Outcome(step, good, time.monotonic() - start)
+        self._process = process
+        # Linux weighs whole sessions against each other, and priorities only within one (sched(7), autogroup).
+        with suppress(OSError):  # a kernel without that, or a step that has ended already
+            Path(f"/proc/{process.pid}/autogroup").write_text("19")
+        said, _ = process.communicate()
+        return Outcome(step, process.returncode == 0, time.monotonic() - start, said)
 
-
-def run_all(aside: list[Step], in_sight: list[Step]) -> list[Outcome]:
-    """Run two rows of steps, each one by one; what was said aside is printed between the steps in sight."""
-    outcomes: list[Outcome] = []
-    pool = ThreadPoolExecutor(1)
-    waiting: list[Future[Outcome]] = [pool.submit(run, step, aside=True) for step in aside]
-
-    def tell(*, all_of_them: bool) -> None:
-        while waiting and (all_of_them or waiting[0].done()):
-            outcome = waiting.pop(0).result()
-            outcomes.append(outcome)
+    def finished(self, *, wait: bool) -> Iterator[Outcome]:
+        """Give what has come of the steps that ended since the last call, and print what they said."""
+        while self._waiting and (wait or self._waiting[0].done()):
+            outcome = self._waiting.pop(0).result()
             print(f"{heading(outcome.step)} (aside)\n{outcome.said}", flush=True)
+            yield outcome
 
+    def end(self) -> None:
+        """End what still runs, as after Ctrl-C, which a session of its own does not hear."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+        self._pool.shutdown()
+
+
+def run_all(aside: Iterable[Step], in_sight: Iterable[Step]) -> list[Outcome]:
+    """Run two rows of steps at the same time, each one by one."""
+    outcomes: list[Outcome] = []
+    row = Aside(aside)
     try:
         for step in in_sight:
             outcomes.append(run(step))
-            tell(all_of_them=False)
-        tell(all_of_them=True)
+            outcomes += row.finished(wait=False)
+        outcomes += row.finished(wait=True)
     finally:
-        # After Ctrl-C, what has not begun does not begin any more.
-        pool.shutdown(cancel_futures=True)
+        row.end()
     return outcomes
 
 
@@ -212,6 +236,9 @@ def main(words: list[str]) -> int:
         shutil.rmtree(BUILD / "molecule")
     aside = [step for word in wanted if lab and word not in IN_LAB for step in known[word]]
     in_sight = [step for word in lab or wanted for step in known[word]]
+    # A report of an earlier run is none of this one.
+    for report in [report for step in [*aside, *in_sight] for report in step.reports]:
+        (BUILD / report).unlink(missing_ok=True)
     outcomes = run_all(aside, in_sight)
     passed, failed = (sum(some) for some in zip(*(outcome.tests() for outcome in outcomes), strict=True))
     bad = [line for outcome in outcomes for line in outcome.failures()]
