@@ -126,6 +126,7 @@ class Restic:
                 keep_open=self.keep_open,
                 folder=folder,
                 each_line=each_line or self._look,
+                is_hopeless=restic_errors.is_hopeless,
             )
         except FileNotFoundError as error:
             raise BackupError(

@@ -380,6 +380,14 @@ def test_what_a_fragment_starts_does_not_hold_the_lock(tmp_path: Path) -> None:
         os.kill(int((tmp_path / "pid").read_text()), 9)
 
 
+def test_a_program_that_goes_on_in_vain_is_killed() -> None:
+    begun = time.monotonic()
+    script = "echo it begins >&2; sleep 1; echo no use >&2; exec sleep 30"
+    result = processes.run(["sh", "-c", script], is_hopeless=lambda line: line == "no use")
+    assert time.monotonic() - begun < 20
+    assert (result.code, result.err) == (-9, "it begins\nno use\n")
+
+
 # Checks -----------------------------------------------------------------------------------------------------------
 
 PACK = "ab" * 32
