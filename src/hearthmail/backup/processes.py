@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 # Characters of an error output that are kept: the end says why.
 KEPT = 200_000
+# Seconds between two looks at what a program says of its errors.
+LOOK = 0.5
 # Set for our own commands when a fragment starts them: their parent holds the lock.
 LOCK_HELD = "HEARTH_BACKUP_LOCK_HELD"
 
@@ -38,6 +42,7 @@ def run(
     keep_open: Sequence[int] = (),
     folder: Path | None = None,
     each_line: Callable[[str], bool] | None = None,
+    is_hopeless: Callable[[str], bool] | None = None,
 ) -> Result:
     """Run a program to its end.
 
@@ -45,6 +50,7 @@ def run(
     :param keep_open: file descriptors that it inherits: a lock lives as long as one of them is open.
     :param folder: where it runs.
     :param each_line: is given each line of its output; those for which it returns True are not kept.
+    :param is_hopeless: is given each line of its errors while it runs; where it returns True the program is killed.
     :raises FileNotFoundError: when there is no such program.
     """
     out: list[str] = []
@@ -62,7 +68,7 @@ def run(
             encoding="utf-8",
             errors="replace",
         )
-        with process:
+        with process, _watched(process, errors.fileno(), is_hopeless):
             try:
                 for line in process.stdout or ():
                     if each_line is None or not each_line(line):
@@ -78,6 +84,34 @@ def run(
         errors.seek(max(0, errors.tell() - KEPT))
         said = errors.read().decode("utf-8", "replace")
     return Result(process.returncode, "".join(out), said)
+
+
+@contextmanager
+def _watched(process: subprocess.Popen[str], errors: int, is_hopeless: Callable[[str], bool] | None) -> Iterator[None]:
+    """Kill a program that goes on although it is hopeless."""
+    ended = threading.Event()
+
+    def watch(judge: Callable[[str], bool]) -> None:
+        place = 0
+        while not ended.wait(LOOK):
+            # The program writes at the place where a plain read would go on.
+            found = os.pread(errors, KEPT, place)
+            whole = found.rpartition(b"\n")[0]
+            place += len(whole)
+            if any(judge(line) for line in whole.decode("utf-8", "replace").splitlines()):
+                process.kill()
+                return
+
+    if is_hopeless is None:
+        yield
+        return
+    thread = threading.Thread(target=watch, args=(is_hopeless,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def is_ours(argv: Sequence[str]) -> bool:

@@ -109,7 +109,7 @@ class Restic:
 
     def _start(self, argv: Sequence[str], folder: Path | None = None, each_line: Any = None) -> Result:
         if not self._reached and argv[0] != "version":
-            must_answer(self.config.repository, self.config.shown_repository)
+            must_answer(self.config.repository, self.config.shown_repository, self.config.environment)
             self._reached = True
         options = [part for option in self.config.options for part in ("-o", option)]
         environment = {
@@ -126,6 +126,7 @@ class Restic:
                 keep_open=self.keep_open,
                 folder=folder,
                 each_line=each_line or self._look,
+                is_hopeless=restic_errors.is_hopeless,
             )
         except FileNotFoundError as error:
             raise BackupError(

@@ -22,6 +22,7 @@ _SIGNS = (
     (
         "refused",
         r"unauthorized|forbidden|permission denied|access ?denied|invalidaccesskeyid|signaturedoesnotmatch"
+        r"|request signature we calculated|access ?key id you provided does not exist|\(\$aws_\w+\) is empty"
         r"|host key verification failed|operation not permitted",
     ),
     (
@@ -31,7 +32,11 @@ _SIGNS = (
         r"|connection timed out|broken pipe|temporary failure in name resolution|could not resolve"
         r"|unexpected http response \(5\d\d\)|unexpected eof|ssh command exited",
     ),
-    ("missing", rf"repository does not exist|unable to open (config file|repository)[^\n]*({_NOT_THERE})"),
+    (
+        "missing",
+        r"repository does not exist|specified bucket does not exist"
+        rf"|unable to open (config file|repository)[^\n]*({_NOT_THERE})",
+    ),
     (
         "damaged",
         r"ciphertext verification failed|invalid data returned|repository contains errors|is damaged|damaged pack"
@@ -40,6 +45,8 @@ _SIGNS = (
         r"|config cannot be loaded|load\(<",
     ),
 )
+# Before another try: of the repository's configuration, which every command reads first, or of anything else.
+_RETRY = re.compile(r"^\w+\((?P<what><\S+>)[^)]*\) returned error, retrying after \S+: ", re.MULTILINE)
 _CODES = {10: "missing", 11: "locked", 12: "password"}
 
 
@@ -58,8 +65,18 @@ def plain(text: str) -> str:
             said = str(
                 data.get("message") or " ".join(filter(None, (str(data.get("item") or ""), str(detail)))) or line
             )
-        lines.append(said)
+        lines.append(_RETRY.sub("", said))
     return "\n".join(lines)
+
+
+def is_hopeless(line: str) -> bool:
+    """Whether restic says that it will try again what cannot succeed.
+
+    0.18 asks an S3 server for a quarter of an hour to take a wrong key, or to have a bucket which nobody has made.
+    Only for its first question is a refusal the end: later one may be the server's bad moment.
+    """
+    again = _RETRY.match(line)
+    return again is not None and again["what"] == "<config/>" and kind_of((0, 0), 1, line) in ("refused", "missing")
 
 
 def kind_of(version: tuple[int, int], code: int, text: str) -> str:
@@ -89,7 +106,7 @@ def explain(
     """
     kind = kind_of(version, code, text)
     lines = [line.strip() for line in plain(text).splitlines() if line.strip()]
-    said = "; ".join(lines[-3:])[:600] or f"exit code {code}"
+    said = "; ".join(lines[-3:])[:600].rstrip(".") or f"exit code {code}"
     if kind == "password":
         return BackupError(
             kind,

@@ -10,6 +10,7 @@ import os
 import re
 import tarfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -275,43 +276,92 @@ def test_a_damaged_pack_is_named_and_healed() -> None:
     lab.run(HOME, "rm", "-r", place)
 
 
-@pytest.fixture
-def by_sftp() -> Iterator[None]:
-    """Let the box be deployed with a repository that it reaches by SFTP, and again as it was."""
+BY_SFTP, BY_S3 = "SFTP", "S3"
+# What serves it at hearth-backup. Swift runs only here.
+UNITS = {BY_SFTP: ["ssh"], BY_S3: ["swift@account", "swift@container", "swift@obj", "swift@proxy"]}
+S3 = "s3:http://backup.isp.example:8080/hearthmail"
+S3_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "hearth:box", "AWS_SECRET_ACCESS_KEY": "hearth-secret"}
+
+
+def site_of(way: str) -> dict[str, Any]:
+    """Give the site's variables by which backups go that way."""
+    if way == BY_S3:
+        return {"backup_repository": S3, "backup_environment": S3_ENVIRONMENT}
     keys = lab.BUILD / "lab" / "ssh"
-    site = {
+    return {
         "backup_repository": "sftp:hearth@backup.isp.example:hearthmail",
         "backup_ssh_key": (keys / "backup_key").read_text(),
         "backup_ssh_host_keys": [f"backup.isp.example {(keys / 'backup_host_key.pub').read_text().strip()}"],
     }
-    state = lab.path_of(HOME, STATE).read_text()
-    lab.playbook("playbooks/site.yml", "--tags", "backup", extra=site)
+
+
+def snapshots_there(way: str) -> list[str]:
+    """List the snapshots as the place itself holds them."""
+    if way == BY_SFTP:
+        return lab.out("hearth-backup", "ls", "/srv/sftp/hearthmail/snapshots").split()
+    # Asked of the server behind S3 that lists what a bucket holds.
+    url = "http://127.0.0.1:6201/disk/0/AUTH_hearth/hearthmail?prefix=snapshots/"
+    with lab.node("hearth-backup"), urllib.request.urlopen(url, timeout=lab.TIMEOUT) as answer:
+        return [name.removeprefix("snapshots/") for name in answer.read().decode().split()]
+
+
+@pytest.fixture
+def s3_server() -> Iterator[None]:
+    """Have an object store at the place of the backups."""
+    lab.run("hearth-backup", "systemctl", "start", *UNITS[BY_S3])
     yield
+    lab.run("hearth-backup", "systemctl", "stop", *UNITS[BY_S3])
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Let the box be deployed with a repository that it reaches another way, and again as it was."""
+    if request.param == BY_S3:
+        request.getfixturevalue("s3_server")
+    state = lab.path_of(HOME, STATE).read_text()
+    lab.playbook("playbooks/site.yml", "--tags", "backup", extra=site_of(request.param))
+    yield request.param
     lab.playbook("playbooks/site.yml", "--tags", "backup")
     lab.path_of(HOME, STATE).write_text(state)
 
 
-@pytest.mark.usefixtures("by_sftp")
-def test_a_mailbox_comes_back_by_sftp() -> None:
+@pytest.mark.parametrize("way", [BY_SFTP, BY_S3], indirect=True)
+def test_a_mailbox_comes_back_by(way: str) -> None:
     token = lab.submit(lab.message(HANA, TARO))
     lab.wait_for_mail(TARO, token)
     backup()
     at = datetime.datetime.now(tz=datetime.UTC).isoformat()
-    assert lab.out("hearth-backup", "ls", "/srv/sftp/hearthmail/snapshots")
-    restore = ["hearth-backup", "restore-user", "--user", TARO, "--at", at, "--folder", "INBOX", "--into", "By SFTP"]
+    assert any(name.startswith(remembered()["snapshot"]) for name in snapshots_there(way))
+    into = f"By {way}"
+    restore = ["hearth-backup", "restore-user", "--user", TARO, "--at", at, "--folder", "INBOX", "--into", into]
     lab.run(HOME, *restore)
-    with lab.inbox(TARO, folder="By SFTP/INBOX", readonly=False) as session:
+    with lab.inbox(TARO, folder=f"{into}/INBOX", readonly=False) as session:
         assert len(lab.found(session, token)) == 1
     with lab.inbox(TARO) as session:
-        session.delete_folder("By SFTP/INBOX")
-    lab.run("hearth-backup", "systemctl", "stop", "ssh")
+        session.delete_folder(f"{into}/INBOX")
+    lab.run("hearth-backup", "systemctl", "stop", *UNITS[way])
     try:
+        start = time.monotonic()
         said = backup(check=False)
+        assert time.monotonic() - start < 60, "it tries for a quarter of an hour"
         assert "backup.isp.example" in said, said
         mail_flows()
         said_by_status("cannot be reached")
     finally:
-        lab.run("hearth-backup", "systemctl", "start", "ssh")
+        lab.run("hearth-backup", "systemctl", "start", *UNITS[way])
+
+
+@pytest.mark.usefixtures("s3_server")
+def test_a_wrong_key_for_s3_is_said() -> None:
+    wrong = {**S3_ENVIRONMENT, "AWS_SECRET_ACCESS_KEY": "another-secret"}
+    with repository(repository=S3, environment=wrong):
+        start = time.monotonic()
+        said = backup(check=False)
+        assert time.monotonic() - start < 60, "it tries for a quarter of an hour"
+        assert "does not let us in" in said, said
+        assert "another-secret" not in said, "the key is no part of a message"
+        mail_flows()
+        said_by_status("does not let us in")
 
 
 def test_the_probe_is_content_in_the_end() -> None:

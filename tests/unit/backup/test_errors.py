@@ -8,6 +8,11 @@ from hearthmail.backup import restic_errors
 from hearthmail.backup.restic import escape, packs_in
 
 OLD, NEW = (0, 14), (0, 18)
+# 0.18 at an S3 server.
+WRONG_KEY = (
+    "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+)
+RETRY = "Stat(<config/>) returned error, retrying after 704.426867ms: Stat: "
 NO_CONFIG = (
     "unable to open config file: Stat: stat /mnt/disk/x/config: no such file or directory\nIs there a repository"
 )
@@ -46,6 +51,16 @@ NO_CONFIG = (
             "unreachable",
         ),
         (OLD, 1, "Fatal: unable to open config file: unexpected HTTP response (401): 401 Unauthorized", "refused"),
+        (OLD, 1, f"Fatal: unable to open config file: Stat: {WRONG_KEY}\nIs there a repository at", "refused"),
+        (NEW, -9, f"{RETRY}{WRONG_KEY}", "refused"),
+        (
+            OLD,
+            1,
+            "Fatal: unable to open config file: Stat: The AWS Access Key Id you provided does not exist in our records",
+            "refused",
+        ),
+        (NEW, 1, "unable to open S3 backend: Secret ($AWS_SECRET_ACCESS_KEY) is empty", "refused"),
+        (NEW, -9, f"{RETRY}The specified bucket does not exist.", "missing"),
         (NEW, 1, "blob not removed, server response: 403 Forbidden (403)", "refused"),
         (OLD, 1, "Fatal: unable to save snapshot: write /r/tmp: no space left on device", "full"),
         (NEW, 1, "Save(<data/ab>) failed: server response unexpected: 507 Insufficient Storage (507)", "full"),
@@ -61,6 +76,23 @@ def test_causes(version: tuple[int, int], code: int, text: str, kind: str) -> No
     assert error.kind == kind
     assert "/mnt/disk/x" in str(error)
     assert kind == "other" or error.way_out, "each cause has a way out"
+
+
+@pytest.mark.parametrize("why", [WRONG_KEY, "Access Denied.", "The specified bucket does not exist."])
+def test_what_restic_tries_again_in_vain_is_seen(why: str) -> None:
+    assert restic_errors.is_hopeless(f"{RETRY}{why}")
+    assert not restic_errors.is_hopeless(f"Save(<data/abcdef0123>) returned error, retrying after 1s: {why}")
+    assert not restic_errors.is_hopeless(f"Fatal: unable to open config file: {why}")
+
+
+def test_what_may_pass_is_tried_again() -> None:
+    for why in ("dial tcp 192.0.2.1:80: connect: connection refused", "We encountered an internal error."):
+        assert not restic_errors.is_hopeless(f"{RETRY}{why}")
+
+
+def test_what_was_to_be_tried_again_is_no_part_of_the_message() -> None:
+    said = str(restic_errors.explain(NEW, -9, f"{RETRY}{WRONG_KEY}", "x"))
+    assert f"at x: Stat: {WRONG_KEY}" in said
 
 
 def test_the_password_s_variable_is_named() -> None:

@@ -17,12 +17,26 @@ from hearthmail.backup.reach import address, must_answer
         ("rest:https://backup.example/box/", ("backup.example", 443)),
         ("rest:http://[2001:db8::1]/box/", ("2001:db8::1", 80)),
         ("sftp:box@backup.example:mail", None),
-        ("s3:https://s3.example/mail", None),
+        ("s3:https://s3.example/mail", ("s3.example", 443)),
+        ("s3:http://s3.example:8080/mail/box", ("s3.example", 8080)),
+        ("s3:s3.example/mail", ("s3.example", 443)),
+        ("s3://s3.example:9000/mail", ("s3.example", 9000)),
         ("/mnt/disk/mail", None),
     ],
 )
-def test_only_a_rest_server_is_asked(repository: str, expected: tuple[str, int] | None) -> None:
+def test_only_a_web_server_is_asked(
+    repository: str, expected: tuple[str, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     assert address(repository) == expected
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY"])
+def test_one_behind_a_proxy_is_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert address("s3:https://s3.example/mail", {name: "http://proxy.example:3128"}) is None
+    monkeypatch.setenv(name, "http://proxy.example:3128")
+    assert address("s3:https://s3.example/mail") is None
 
 
 def test_one_that_listens_is_there() -> None:

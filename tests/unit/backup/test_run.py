@@ -380,6 +380,14 @@ def test_what_a_fragment_starts_does_not_hold_the_lock(tmp_path: Path) -> None:
         os.kill(int((tmp_path / "pid").read_text()), 9)
 
 
+def test_a_program_that_goes_on_in_vain_is_killed() -> None:
+    begun = time.monotonic()
+    script = "echo it begins >&2; sleep 1; echo no use >&2; exec sleep 30"
+    result = processes.run(["sh", "-c", script], is_hopeless=lambda line: line == "no use")
+    assert time.monotonic() - begun < 20
+    assert (result.code, result.err) == (-9, "it begins\nno use\n")
+
+
 # Checks -----------------------------------------------------------------------------------------------------------
 
 PACK = "ab" * 32
@@ -455,7 +463,9 @@ def test_an_old_restic_cannot_heal(world: World, capsys: pytest.CaptureFixture[s
 
 def test_the_other_side_heals_what_we_may_not_delete(world: World) -> None:
     world.run("run")
-    world.configure(repository="s3:https://box:hidden@s3.example/mail")
+    # Behind a proxy nobody asks whether it is there.
+    proxy = {"HTTPS_PROXY": "http://proxy.example:3128"}
+    world.configure(repository="s3:https://box:hidden@s3.example/mail", environment=proxy)
     world.restic_fails(check=DAMAGE)
     assert world.run("check", "--repair") == 1
     assert "on the other side" in str(world.state.check_error)
