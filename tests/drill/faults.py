@@ -66,8 +66,8 @@ def is_red(part: str, reason: str = "") -> bool:
 
 
 def wait_for_red(part: str, reason: str = "", timeout: float = 180) -> None:
-    """Wait until the box has seen it."""
-    lab.wait_for(lambda: is_red(part, reason), timeout, f"{part} being red ({reason}); it was {status().get(part)}")
+    """Have the box look until it has seen it."""
+    look_until(lambda: is_red(part, reason), timeout, f"{part} being red ({reason}); it was {status().get(part)}")
 
 
 class Watch:
@@ -110,6 +110,27 @@ def look() -> None:
     """Have the box look now, instead of up to 20 s later."""
     # systemd refuses a sixth start within 10 s, whoever asked for the five.
     lab.run(HOME, "sh", "-euc", "systemctl reset-failed hearth-probe.service; systemctl start hearth-probe.service")
+
+
+def look_until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+    """Have the box look again and again until something is so: for what is not to be timed."""
+
+    def looked() -> bool:
+        if not condition():
+            look()
+        return condition()
+
+    lab.wait_for(looked, timeout, what)
+
+
+def wait_until_well(timeout: float = 300) -> None:
+    """Have the box look until it finds nothing wrong."""
+    look_until(is_well, timeout, "the box being well")
+
+
+def wait_for_all_clear() -> None:
+    """Have the box look until it has written that all is well again."""
+    look_until(lambda: letters()[-1].endswith("well again"), 180, "the letter that all is well")
 
 
 def forget_faults() -> None:
@@ -295,7 +316,7 @@ def _until_told(part: str, reason: str) -> None:
     wait_for_red(part, reason)
     before = status_time()
     # It tells after two looks.
-    lab.wait_for(lambda: status_time() > before and is_red(part), 120, f"a second look at {part}")
+    look_until(lambda: status_time() > before and is_red(part), 120, f"a second look at {part}")
 
 
 def status_time() -> float:

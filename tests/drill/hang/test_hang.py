@@ -90,10 +90,9 @@ def run_drill(fault: Fault) -> Drill:
     lab.wait_for(lambda: not stream.peer_queue(), RETRY, "the sender's queue being empty")
     lab.wait_for(lambda: not lab.queue(), BOX_RETRY, "the box's queue being empty")
     if fault.red[0]:
-        faults.look()
-        lab.wait_for(faults.is_well, 300, "the box's status being green again")
+        faults.wait_until_well()
     if fault.person:
-        lab.wait_for(lambda: faults.letters()[-1].endswith("well again"), 180, "the letter that all is well")
+        faults.wait_for_all_clear()
     return Drill(fault, stream.count(sending.sent, HANAKO), seconds, faults.letters()[letters:])
 
 
@@ -101,7 +100,7 @@ def run_drill(fault: Fault) -> Drill:
 def fresh() -> None:
     """Begin each drill with a box that is well and remembers no fault."""
     faults.forget_faults()
-    lab.wait_for(faults.is_well, 120, "the box being well")
+    faults.wait_until_well()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -76,7 +76,7 @@ print((used.ru_utime + used.ru_stime) / 10)
 
 def test_a_look_costs_little() -> None:
     faults.forget_faults()
-    lab.wait_for(faults.is_well, 120, "the box being well")
+    faults.wait_until_well()
     lab.run(HOME, "systemctl", "stop", "hearth-probe.timer")
 
     def rests() -> bool:
@@ -98,7 +98,7 @@ WRONG = {"certificate": "holds for", "backup": "the last backup failed", "queue"
 @pytest.mark.timeout(600)
 def test_each_fault_is_named_and_told_once() -> None:
     faults.forget_faults()
-    lab.wait_for(faults.is_well, 120, "the box being well")
+    faults.wait_until_well()
     before = len(faults.letters())
 
     def told() -> dict[str, int]:
@@ -108,15 +108,14 @@ def test_each_fault_is_named_and_told_once() -> None:
     with certificate_ends_tomorrow(), backup_place_away(), mail_that_does_not_leave():
         for part, reason in WRONG.items():
             faults.wait_for_red(part, reason)
-        lab.wait_for(lambda: all(told().values()), 180, "a letter about each")
+        faults.look_until(lambda: all(told().values()), 180, "a letter about each")
         # It looks again and again, and says no more.
         for _ in range(3):
             looked = faults.status_time()
             faults.look()
             assert faults.status_time() > looked
         assert told() == dict.fromkeys(WRONG, 1)
-    faults.look()
-    lab.wait_for(faults.is_well, 180, "the box's status being green again")
-    lab.wait_for(lambda: faults.letters()[-1].endswith("well again"), 180, "the letter that all is well")
+    faults.wait_until_well()
+    faults.wait_for_all_clear()
     assert told() == dict.fromkeys(WRONG, 1)
     assert sum(one.endswith("well again") for one in faults.letters()[before:]) == 1
