@@ -1,0 +1,58 @@
+"""Dovecot's first process is killed in the middle of deliveries: each message is stored once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.drill import faults, record
+from tests.flow import lab
+
+HOME = faults.HOME
+DOVECOT = "dovecot.service"
+MESSAGES, KILLS = (2000, 20) if record.LONG else (300, 6)
+# Has the box take messages faster than it delivers them, so that Dovecot is at one at any moment.
+FILL = """
+import smtplib, sys
+recipient, token, count = sys.argv[1:]
+with smtplib.SMTP("127.0.0.1", 25) as box:
+    for n in range(int(count)):
+        text = f"Message-ID: <{token}-{n}@peer.example>\\r\\nSubject: {n}\\r\\n\\r\\nHello.\\r\\n"
+        box.sendmail("alice@peer.example", [recipient], text)
+"""
+
+
+def waiting() -> int:
+    """Count what the box has still to deliver."""
+    return len(lab.queue())
+
+
+def stored(user: str, token: str) -> Counter[str]:
+    """Count the copies of each message of ours in a mailbox."""
+    with lab.inbox(user) as session:
+        uids = session.search(["HEADER", "Message-ID", token])
+        found = session.fetch(uids, ["ENVELOPE"]) if uids else {}
+    return Counter(one[b"ENVELOPE"].message_id.decode() for one in found.values())
+
+
+@pytest.mark.timeout(900)
+def test_what_is_at_delivery_when_dovecot_is_killed_is_stored_once() -> None:
+    token = lab.new_token()
+    lab.run(HOME, "python3", "-c", FILL, lab.HANA, token, str(MESSAGES))
+    kills = 0
+    while kills < KILLS and (left := waiting()):
+        # systemd leaves a service alone that dies again and again.
+        lab.run(HOME, "systemctl", "reset-failed", DOVECOT)
+        lab.run(HOME, "postqueue", "-f")
+        lab.wait_for(lambda left=left: waiting() < left, 60, "the box being at its deliveries")
+        pid = faults.main_pid(DOVECOT)
+        faults.kill(DOVECOT)
+        kills += 1
+        lab.wait_for(lambda pid=pid: faults.main_pid(DOVECOT) not in ("0", pid), 60, "Dovecot being there again")
+    lab.wait_for(lambda: lab.run(HOME, "postqueue", "-f") and not waiting(), 120, "all of them being delivered")
+    lab.wait_for(lambda: lab.opens("hearth-pc", lab.MAIL_NAME, 993), 60, "Dovecot answering")
+    copies = stored(lab.HANA, token)
+    assert kills >= KILLS // 2, "they were all delivered before it could be killed"
+    assert len(copies) == MESSAGES
+    assert {name: count for name, count in copies.items() if count > 1} == {}
