@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -118,10 +121,33 @@ def on_another_machine() -> Iterator[None]:
     share(1024)  # what a container has
 
 
+@contextlib.contextmanager
+def backups_follow_each_other() -> Iterator[None]:
+    """Have the box back up again and again: each time only what is new, as each hour."""
+    enough = threading.Event()
+
+    def work() -> None:
+        while not enough.is_set():
+            lab.run(HOME, "systemctl", "start", "hearth-backup")
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            yield
+        finally:
+            enough.set()
+        working.result()
+
+
 @pytest.mark.usefixtures("large", "on_another_machine")
 def test_mail_is_hardly_slower_while_a_backup_runs() -> None:
     delays(20)
     quiet = delays(TIMED)
+    with backups_follow_each_other():
+        hourly = delays(TIMED)
+    record.number(
+        "the same during hourly runs, times as long (goal 1.1)", statistics.mean(hourly) / statistics.mean(quiet)
+    )
     # All of it once more: the copy is gone, and the staging and the reading begin anew.
     lab.run(HOME, "rm", "-r", "/var/lib/hearthmail/backup/mail/hearth.example/taro")
     lab.run(HOME, "systemctl", "start", "--no-block", "hearth-backup")
@@ -135,7 +161,7 @@ def test_mail_is_hardly_slower_while_a_backup_runs() -> None:
     assert len(busy) >= 50, "the backup was over too soon"
     ratio = statistics.mean(busy) / statistics.mean(quiet)
     record.number("a message's way through the box, mean, seconds", statistics.mean(quiet))
-    record.number("the same while a backup runs, times as long (goal 1.1)", ratio)
+    record.number("the same during a first backup of 2 GB, times as long (goal 1.1)", ratio)
     assert ratio < 10
 
 
