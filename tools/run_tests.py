@@ -1,7 +1,7 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
 Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
-Beside a lab, which waits for most of its time, linters and unit tests run at the lowest priority.
+Beside a lab, which waits for a good part of its time, linters and unit tests run at a low priority.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ TAKE_THE_BOX = ["default", "rebuild"]
 IN_LAB = ("molecule", "drill")
 # Characters of what a failed test said that are said again at the end, where a log that is cut still has them.
 FAILURE_LENGTH = 1200
+# The priority of what runs beside a lab: a tenth of its weight. At the lowest one (19) a test can wait for seconds.
+LOW = "10"
 PYTHON_CODE = ["src", "plugins", "tools", "tests"]
 
 
@@ -167,7 +169,7 @@ def run(step: Step) -> Outcome:
 
 
 class Aside:
-    """Steps that run one by one, out of sight and at the lowest priority, while others run in sight."""
+    """Steps that run one by one, out of sight and at a low priority, while others run in sight."""
 
     def __init__(self, steps: Iterable[Step]) -> None:
         """Begin."""
@@ -178,7 +180,7 @@ class Aside:
     def _run(self, step: Step) -> Outcome:
         start = time.monotonic()
         process = subprocess.Popen(
-            ["nice", "-n", "19", *step.command],
+            ["nice", "-n", LOW, *step.command],
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -190,7 +192,7 @@ class Aside:
         self._process = process
         # Linux weighs whole sessions against each other, and priorities only within one (sched(7), autogroup).
         with suppress(OSError):  # a kernel without that, or a step that has ended already
-            Path(f"/proc/{process.pid}/autogroup").write_text("19")
+            Path(f"/proc/{process.pid}/autogroup").write_text(LOW)
         said, _ = process.communicate()
         return Outcome(step, process.returncode == 0, time.monotonic() - start, said)
 

@@ -287,13 +287,13 @@ def test_the_silent_and_the_late_hold_nobody_up(web: Serve, name_server: Callabl
             if port:
                 return echo.ask(echo.parse(f"http://127.0.0.1:{port}/"), source, limit)
             # Their own limit does not help: all together are cut off.
-            return echo.ask(service, source, 5)
+            return echo.ask(service, source, 30)
 
         start = time.monotonic()
-        assert find([*urls, *answers], ask, limit=0.5) == HERE
-        assert time.monotonic() - start < 1.5
-        with pytest.raises(AddressError, match=r"no answer within 0\.5 s"):
-            find(urls, ask, limit=0.5)
+        assert find([*urls, *answers], ask, limit=2) == HERE
+        assert time.monotonic() - start < 15
+        with pytest.raises(AddressError, match=r"no answer within 2 s"):
+            find(urls, ask, limit=2)
     finally:
         silent.close()
 

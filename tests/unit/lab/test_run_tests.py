@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -58,8 +59,9 @@ def test_what_runs_aside_is_printed_whole_and_counts(
     assert {one.step.name: one.tests() for one in outcomes} == {"tests": (1, 3), "linter": (0, 1)}
     assert {one.step.name: len(one.failures()) for one in outcomes} == {"tests": 3, "linter": 0}
     printed = capfd.readouterr().out
-    assert "0\nin sight\n" in printed
-    assert re.search(r"\(aside\)\n19\n(.*\n)?it is wrong\n", printed), printed
+    # These tests may run aside themselves.
+    assert f"{os.nice(0)}\nin sight\n" in printed
+    assert re.search(rf"\(aside\)\n{min(19, os.nice(0) + 10)}\n(.*\n)?it is wrong\n", printed), printed
 
 
 def test_a_report_that_was_not_written_is_a_failure(

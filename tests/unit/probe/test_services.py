@@ -21,7 +21,7 @@ from tests.unit.probe.conftest import Serve
 FULL = (RESTART, CHAIN, REBOOT)
 
 
-def look(kind: str, port: int, timeout: float = 0.3) -> Finding:
+def look(kind: str, port: int, timeout: float = 1) -> Finding:
     return check(Service("it", kind, "it.service", port=port), timeout, pause=0.05)
 
 
@@ -62,13 +62,13 @@ def test_one_that_hangs_after_its_banner(serve: Serve) -> None:
 
 def test_one_that_drips_is_not_waited_for(serve: Serve) -> None:
     def talk(connection: socket.socket) -> None:
-        for _ in range(100):
+        for _ in range(1000):
             connection.sendall(b"2")
             time.sleep(0.05)
 
     begun = time.monotonic()
     assert look("smtp", serve(talk)).level == RED
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
 
 
 def test_an_answer_that_says_no_is_nothing_for_a_restart(serve: Serve) -> None:
@@ -180,7 +180,7 @@ def test_commands() -> None:
 def test_all_are_asked_at_the_same_time(silent_port: int) -> None:
     many = [Service(f"s{number}", "smtp", port=silent_port) for number in range(10)]
     begun = time.monotonic()
-    found = check_all(many, 0.3, pause=0.05)
-    assert time.monotonic() - begun < 2
+    found = check_all(many, 2, pause=0.05)
+    assert time.monotonic() - begun < 15, "one after the other: 20 s at least"
     assert [one.part for one in found] == [one.part for one in many]
     assert all(one.repair == () for one in found), "without a unit there is nothing to restart"
