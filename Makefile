@@ -57,7 +57,7 @@ molecule: bootstrap ## Every molecule scenario
 	@$(SUDO) $(VENV)/python tools/run_tests.py molecule
 
 drill: bootstrap ## The drills in their long form: every process in turn, 100,000 messages; a table and build/drills.json
-	@$(SUDO) HEARTH_DRILL=long $(VENV)/python tools/run_tests.py drill
+	@$(SUDO) HEARTH_DRILL=long HEARTH_STRATEGY=linear $(VENV)/python tools/run_tests.py drill
 
 bench: bootstrap ## Measure: time to deploy, DNS, memory, throughput; a table and build/bench.json
 	@$(SUDO) $(VENV)/python tools/bench.py
