@@ -25,6 +25,9 @@ BACKUP_HANGS = 2 * 3600
 APT_LOCKS = (Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/dpkg/lock"), Path("/var/lib/apt/lists/lock"))
 
 
+# Of a larger disk, shares are those of one with so many bytes: what mail needs until a person has made room does not
+# grow with it. So the backups reckon too (`backup_reserve_percent`: at most 5 GiB).
+LARGE = 100 * 2**30
 # Postfix holds up to 100 sessions (default_process_limit), and each wants a file.
 FEW_INODES = 100
 # Then it is worth beginning again.
@@ -70,7 +73,7 @@ def judge_room(config: Config, room: Room, seen: os.statvfs_result, closed: bool
     inodes = 100 * seen.f_favail / seen.f_files if seen.f_files else 100.0
     reason = f"{space:.0f} % free ({free / 2**30:.1f} GiB), {inodes:.0f} % of the inodes"
     todo = f"make room: du -xh --max-depth=2 {room.path} | sort -h | tail; df -i {room.path}"
-    least = min(space, inodes)
+    least = min(space * max(1.0, seen.f_blocks * seen.f_frsize / LARGE), inodes)
     if room.unit and seen.f_files and seen.f_favail < (ENOUGH_INODES if closed else FEW_INODES):
         reason += f"; {room.unit} is stopped until there are {ENOUGH_INODES}: senders try again"
         return Finding(part, RED, reason, todo, no_room=True, close=room.unit)

@@ -82,6 +82,14 @@ def test_room(free: int, inodes: int, files: int, red_bytes: int, level: str) ->
     assert (found.level, found.no_room, found.repair) == (level, level == RED, ())
 
 
+@pytest.mark.parametrize(("free", "level"), [(11, GREEN), (9, YELLOW), (4, YELLOW), (2, RED)])
+def test_a_large_disk_wants_no_more_room_than_one_of_100_gib(free: int, level: str) -> None:
+    values = {"f_bavail": free, "f_blocks": 4000, "f_frsize": 2**30, "f_favail": 50, "f_files": 100}
+    found = box.judge_room(CONFIG, Room("/var/vmail"), cast(os.statvfs_result, SimpleNamespace(**values)))
+    assert found.level == level
+    assert f"{free}.0 GiB" in found.reason
+
+
 @pytest.mark.parametrize(
     ("inodes", "closed", "stopped"), [(99, False, True), (100, False, False), (999, True, True), (1000, True, False)]
 )
