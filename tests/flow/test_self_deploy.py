@@ -93,7 +93,7 @@ def test_a_bare_box_deploys_itself() -> None:
         packed(Path(f"/proc/self/fd/{archive.fileno()}"))
         archive.seek(0)
         subprocess.run(
-            ["podman", "exec", "-i", "hearth-home", "tar", "-x", "-C", FOLDER], stdin=archive, check=True, timeout=120
+            [*lab.entering("hearth-home"), "tar", "-x", "-C", FOLDER], stdin=archive, check=True, timeout=120
         )
     lab.run("hearth-home", "tee", f"{FOLDER}/inventories/lab/hosts.yml", stdin=HOSTS)
     environment = [
