@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 Answer = TypeVar("Answer")
@@ -76,8 +76,14 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the command to its end.
 
+        :raises AnsibleActionFail: by Mitogen, whose `async` ends with the line.
         :raises AnsibleConnectionFailure: when the box cannot be reached for longer than `patience`.
         """
+        if any(one.__module__.startswith("ansible_mitogen") for one in type(self).__mro__):
+            raise AnsibleActionFail(
+                "This needs Ansible's own strategy, by which a long command goes on when the line breaks. "
+                "Type it again without ANSIBLE_STRATEGY=mitogen_linear; nothing has begun."
+            )
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         _, arguments = self.validate_argument_spec(argument_spec=OPTIONS)

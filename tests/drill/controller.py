@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
-# How playbooks run here, and so there (.config/molecule/config.yml).
-STRATEGY = ("ANSIBLE_STRATEGY", "ANSIBLE_HOST_KEY_CHECKING", "ANSIBLE_DEPRECATION_WARNINGS")
 
 
 class ControllerError(AssertionError):
@@ -22,12 +20,8 @@ class ControllerError(AssertionError):
 
 
 def _environment(**variables: str) -> dict[str, str]:
-    # What else Ansible takes from the environment would be this computer's.
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key in STRATEGY or not key.startswith(("ANSIBLE_", "HEARTH_KIT_"))
-    }
+    # What Ansible takes from the environment would be this computer's.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "HEARTH_KIT_"))}
     return {**kept, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", **variables}
 
 

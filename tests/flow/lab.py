@@ -640,6 +640,10 @@ def files_with(user: str, token: str) -> list[str]:
 # --- Ansible -------------------------------------------------------------------------------------------------------
 
 
+# Their long commands go on when the line breaks (hearth_progress): not by Mitogen.
+PLAIN = ("backup", "restore", "rebuild")
+
+
 def playbook(
     path: str, *options: str, extra: dict[str, Any] | None = None, check: bool = True, callback: str = "default"
 ) -> subprocess.CompletedProcess[str]:
@@ -660,6 +664,8 @@ def playbook(
         "ANSIBLE_STDOUT_CALLBACK": callback,
         "HEARTH_RELEASE": RELEASE,
     }
+    if Path(path).stem in PLAIN:
+        environment["ANSIBLE_STRATEGY"] = "linear"
     done = subprocess.run(
         command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )

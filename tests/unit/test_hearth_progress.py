@@ -258,6 +258,15 @@ def test_a_command_that_is_not_there_is_named(box: Box) -> None:
     assert "No such file or directory: b'/nonexistent/hearth-backup'" in run.text
 
 
+def test_by_mitogen_nothing_begins(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "mitogen_linear")
+    run = box.type()
+    code, _ = run.finish()
+    assert code == 2
+    assert "Type it again without ANSIBLE_STRATEGY=mitogen_linear; nothing has begun." in run.text
+    assert not (box.path / "log").exists()
+
+
 def test_check_mode_runs_nothing(box: Box) -> None:
     code, result = box.type("--check").finish()
     assert (code, result["skipped"], result["changed"]) == (0, True, False)

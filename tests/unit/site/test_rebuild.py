@@ -46,6 +46,11 @@ def test_mail_is_found_and_the_probe_s_own_is_none(tmp_path: Path) -> None:
     assert found(tmp_path) == [str(mail)]
 
 
+def test_mitogen_does_not_rebuild(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "mitogen_linear")
+    assert "Type it again without ANSIBLE_STRATEGY" in look(tmp_path, None)
+
+
 @pytest.mark.parametrize(
     ("stage", "begun"), [("restoring", True), ("placing", True), ("done", True), ("closed", False)]
 )
