@@ -76,7 +76,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the command to its end.
 
-        :raises AnsibleActionFail: by Mitogen, whose `async` ends with the line.
+        :raises AnsibleActionFail: by Mitogen, whose `async` names no file of results.
         :raises AnsibleConnectionFailure: when the box cannot be reached for longer than `patience`.
         """
         if any(one.__module__.startswith("ansible_mitogen") for one in type(self).__mro__):
