@@ -136,6 +136,8 @@ def test_plan_shows_what_would_change(home: Host) -> None:
     assert not lab.published("plan.hearth.example", "TXT")
 
 
+# What the box is does not matter: dns.yml asks the agent, which is the same file on both releases.
+@pytest.mark.release("trixie")
 def test_the_playbook_shows_what_would_change() -> None:
     before = lab.provider_zone("hearth.example")
     done = lab.playbook("playbooks/dns.yml", "--check", "--diff", extra={"postfix_records_ttl": 1234})

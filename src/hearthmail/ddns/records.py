@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +57,8 @@ def rdata_text(rdtype: str, value: str) -> str:
     return " ".join(f'"{value[start : start + 255]}"' for start in range(0, max(len(value), 1), 255))
 
 
+# The same few values are compared at each look.
+@lru_cache(maxsize=1024)
 def canonical(rdtype: str, text: str) -> str:
     """Bring a value into the one form in which values are compared.
 

@@ -30,6 +30,7 @@ from hearthmail.ddns.records import Key, RRset
 from hearthmail.ddns.report import ERROR, OK, Report
 from hearthmail.ddns.schedule import Due, Schedule
 from hearthmail.ddns.state import Ipv6Proof
+from tests.support.zones import examples
 
 from .conftest import ZONE, World, work_here
 
@@ -506,7 +507,7 @@ def run(chaos: Chaos, seconds: float) -> None:
             chaos.simulation.restart()
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=examples(30), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(happened=st.lists(st.tuples(st.floats(1, 400), happenings, st.booleans()), max_size=12))
 @example(
     happened=[

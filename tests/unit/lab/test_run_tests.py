@@ -6,6 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,4 +93,30 @@ def test_an_interrupt_ends_what_runs_aside(tmp_path: Path, monkeypatch: pytest.M
         run_tests.run_all([step("first"), step("second")], [step("in sight")])
     assert time.monotonic() - start < 60
     assert (tmp_path / "began").read_text() == "first\n"
+    assert not (tmp_path / "ended").exists()
+
+
+def test_an_interrupt_while_a_step_begins_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step is there before whoever began it knows its number."""
+    popen = run_tests.subprocess.Popen
+
+    def slow(*words: Any, **named: Any) -> Any:
+        process = popen(*words, **named)
+        while not (tmp_path / "began").exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        return process
+
+    def interrupted(_: run_tests.Step) -> run_tests.Outcome:
+        while not (tmp_path / "began").exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_tests.subprocess, "Popen", slow)
+    monkeypatch.setattr(run_tests, "run", interrupted)
+    step = run_tests.Step("first", ["sh", "-c", f"touch {tmp_path}/began; sleep 100; touch {tmp_path}/ended"])
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_tests.run_all([step], [step])
+    assert time.monotonic() - start < 60
     assert not (tmp_path / "ended").exists()
