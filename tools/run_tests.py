@@ -100,8 +100,8 @@ def steps() -> dict[str, list[Step]]:
             )
         ],
         "molecule": on_one_lab(scenarios),
-        # `make drill` sets HEARTH_DRILL=long: the same scenarios, with all their faults and sizes. 100,000 messages take
-        # more room than the disk has which is filled up.
+        # `make drill` sets HEARTH_DRILL=long: the same scenarios, with all their faults and sizes. Between them a bare
+        # box: 100,000 messages take more room than the disk has which is filled up.
         "drill": [hang, Step("a bare box", [tool("molecule"), "side-effect", "-s", "rebuild"]), *others],
     }
 
