@@ -1,7 +1,7 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
 Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
-Beside a lab, which waits for a good part of its time, linters and unit tests run at a low priority.
+Beside the drill of hangs, which waits for most of its time, linters and unit tests run at a low priority.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +27,8 @@ DRILLS = ("hang", "rebuild")
 # They take the home box as they find it: bare from the lab's start, deployed with a small disk by the first one's last
 # test, well again after all hangs. The others put a bare one in its place.
 TAKE_THE_BOX = ["default", "hang", "rebuild"]
+# The step beside which the rest begins: deployments, too, want both processors.
+WAITS = "molecule hang"
 # What needs a lab, and so the machine's attention.
 IN_LAB = ("molecule", "drill")
 # Characters of what a failed test said that are said again at the end, where a log that is cut still has them.
@@ -232,12 +234,13 @@ class Aside:
         self._pool.shutdown()
 
 
-def run_all(aside: Iterable[Step], in_sight: Iterable[Step]) -> list[Outcome]:
-    """Run two rows of steps at the same time, each one by one."""
-    outcomes: list[Outcome] = []
+def run_all(aside: Sequence[Step], in_sight: Sequence[Step]) -> list[Outcome]:
+    """Run steps one by one, and others, also one by one, beside them: from WAITS on, or from the first one."""
+    begin = next((number for number, step in enumerate(in_sight) if step.name == WAITS), 0)
+    outcomes = [run(step) for step in in_sight[:begin]]
     row = Aside(aside)
     try:
-        for step in in_sight:
+        for step in in_sight[begin:]:
             outcomes.append(run(step))
             outcomes += row.finished(wait=False)
         outcomes += row.finished(wait=True)

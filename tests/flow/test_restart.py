@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -103,3 +104,25 @@ def test_mail_flows(before: Before) -> None:
     lab.wait_for(lambda: lab.resolve("hearth-roamer", lab.MAIL_NAME) == [here], 120, "the world knowing the address")
     lab.wait_for_mail(HANAKO, lab.submit_at_peer(lab.message(ALICE, HANAKO)), timeout=60)
     lab.wait_for_mail(ALICE, lab.submit(lab.message(HANAKO, ALICE), "hearth-roamer"), timeout=60)
+
+
+@pytest.fixture
+def without_dovecot() -> Iterator[None]:
+    """Stop what delivers, and the probe that would start it again; afterwards they run."""
+    lab.run("hearth-home", "systemctl", "stop", "hearth-probe.timer", "hearth-probe.service")
+    lab.run("hearth-home", "systemctl", "stop", "dovecot.socket", "dovecot.service", check=False)
+    yield
+    lab.run("hearth-home", "systemctl", "start", "dovecot.service", "hearth-probe.timer")
+
+
+def test_mail_flows_as_soon_as_dovecot_is_back(without_dovecot: None) -> None:
+    begin = int(time.time())
+    early = lab.submit_at_peer(lab.message(ALICE, HANAKO))
+    lab.wait_for(lambda: [one for one in lab.queue() if one["queue_name"] == "deferred"], 60, "a message being put off")
+    lab.run("hearth-home", "systemctl", "start", "dovecot.service")
+    lab.wait_for(lambda: lab.opens("hearth-pc", lab.HOME_LAN, 993), 60, "Dovecot answering")
+    lab.wait_for_mail(HANAKO, lab.submit_at_peer(lab.message(ALICE, HANAKO)))
+    said = lab.out("hearth-home", "journalctl", "-o", "cat", "--no-pager", "-u", "postfix*", "--since", f"@{begin}")
+    assert "delivery temporarily suspended" not in said, "it had to wait for the next look at the queue"
+    lab.run("hearth-home", "postqueue", "-f")
+    lab.wait_for_mail(HANAKO, early, timeout=60)

@@ -120,3 +120,22 @@ def test_an_interrupt_while_a_step_begins_ends_it(tmp_path: Path, monkeypatch: p
         run_tests.run_all([step], [step])
     assert time.monotonic() - start < 60
     assert not (tmp_path / "ended").exists()
+
+
+def test_the_rest_runs_beside_the_step_that_waits(tmp_path: Path) -> None:
+    def step(name: str, command: str) -> run_tests.Step:
+        return run_tests.Step(name, ["sh", "-c", command])
+
+    first = step("molecule default", f"sleep 0.5; test ! -e {tmp_path}/began")
+    waits = step(run_tests.WAITS, f"until test -e {tmp_path}/began; do sleep 0.01; done")
+    outcomes = run_tests.run_all([step("linter", f"touch {tmp_path}/began")], [first, waits, step("last", "true")])
+    assert {one.step.name: one.good for one in outcomes} == {
+        "molecule default": True,
+        run_tests.WAITS: True,
+        "linter": True,
+        "last": True,
+    }
+
+
+def test_the_step_beside_which_the_rest_runs_is_there() -> None:
+    assert run_tests.WAITS in [step.name for step in run_tests.steps()["molecule"]]
