@@ -27,7 +27,7 @@ venv: ## Only the tools to deploy a real home, into .venv
 	@tools/bootstrap.sh venv
 
 demo: bootstrap ## The whole thing in containers: an internet, an ISP, a home; mail flows, a table shows it
-	@echo "== 1/3 Starting the lab: an internet, an ISP, a bare home box (the first time 3 minutes, then 1)"
+	@echo "== 1/3 Starting the lab: an internet, an ISP, a bare home box (the first time 5 minutes, then 2)"
 	$(LAB) molecule/shared/create.yml
 	echo "== 2/3 Deploying the home box with playbooks/site.yml, as a real home (1 to 2 minutes)"
 	$(LAB) playbooks/site.yml

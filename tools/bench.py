@@ -215,9 +215,8 @@ def mail(options: argparse.Namespace) -> list[Number]:
         numbers.append(Number("deliveries put off meanwhile", deferred() - before, "", "0"))
         say("the same without what keeps a message from being stored twice")
         lab.run("hearth-home", "sed", "-i", WITHOUT_FILTER[lab.RELEASE], "/etc/dovecot/dovecot.conf")
-        lab.run(
-            "hearth-home", "postconf", "-X", "lmtp_destination_recipient_limit", "lmtp_destination_concurrency_limit"
-        )
+        settings = ("recipient_limit", "concurrency_limit", "concurrency_failed_cohort_limit")
+        lab.run("hearth-home", "postconf", "-X", *(f"lmtp_destination_{name}" for name in settings))
         lab.run("hearth-home", "systemctl", "reload", UNITS[lab.RELEASE][0], "dovecot")
         for title, some in (("one mailbox", BENCH_USERS[:1]), ("ten mailboxes", BENCH_USERS)):
             ours = next(number.value for number in numbers if number.what == f"messages into {title}")

@@ -347,12 +347,17 @@ def disk_full() -> float:
 
 def inodes_used_up() -> float:
     """Use up the inodes of the disk with mail store and queue."""
-    # A few more than there are: some may come free meanwhile. Each one beyond costs as much as one that is there.
-    more = _free("%d") + 2000
-    fill = f"mkdir {DISK}/many; cd {DISK}/many; seq {more} | xargs -n 1000 touch 2>/dev/null"
-    lab.run(HOME, "sh", "-c", fill, check=False)
+
+    def used_up() -> bool:
+        # Some may come free meanwhile. Each one beyond costs as much as one that is there.
+        more = _free("%d") + 500
+        files = f"{DISK}/many/{time.monotonic_ns()}"
+        fill = f"mkdir -p {files}; cd {files}; seq {more} | xargs -n 1000 touch 2>/dev/null"
+        lab.run(HOME, "sh", "-c", fill, check=False)
+        return _free("%d") == 0
+
     try:
-        assert _free("%d") == 0, "there are inodes left"
+        lab.wait_for(used_up, SOON, "no inode being left")
         lab.wait_for(stream.peer_queue, SOON, "mail waiting for an inode")
         _until_told(ROOM, "inode")
     finally:

@@ -56,7 +56,7 @@ FAULTS = [
 RATE, LEAST = (4.0, 2000 // len(FAULTS) + 1) if record.LONG else (2.0, 10)
 # Seconds in which a sender tries again for sure (molecule/shared/templates/hearth-peer: each 10 s), and some air.
 RETRY = 120
-# The same for the box's own queue (roles/postfix: a look each minute, the first after one).
+# The same for the box's own queue (roles/postfix: the first look after half a minute).
 BOX_RETRY = 240
 # Messages which the sender may send again: those on their way at the moment of the fault. Before the probe closed
 # port 25, a disk without inodes made 75.

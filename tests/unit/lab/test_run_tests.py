@@ -127,7 +127,7 @@ def test_the_rest_runs_beside_the_step_that_waits(tmp_path: Path) -> None:
         return run_tests.Step(name, ["sh", "-c", command])
 
     first = step("molecule default", f"sleep 0.5; test ! -e {tmp_path}/began")
-    waits = step(run_tests.WAITS, f"until test -e {tmp_path}/began; do sleep 0.01; done")
+    waits = step(run_tests.WAITS, f"timeout 60 sh -c 'until test -e {tmp_path}/began; do sleep 0.01; done'")
     outcomes = run_tests.run_all([step("linter", f"touch {tmp_path}/began")], [first, waits, step("last", "true")])
     assert {one.step.name: one.good for one in outcomes} == {
         "molecule default": True,
@@ -139,3 +139,8 @@ def test_the_rest_runs_beside_the_step_that_waits(tmp_path: Path) -> None:
 
 def test_the_step_beside_which_the_rest_runs_is_there() -> None:
     assert run_tests.WAITS in [step.name for step in run_tests.steps()["molecule"]]
+
+
+def test_who_leaves_a_box_comes_before_who_takes_it() -> None:
+    names = [step.name for step in run_tests.steps()["molecule"]]
+    assert names[:3] == ["molecule default", "molecule hang", "molecule rebuild"]
