@@ -58,6 +58,8 @@ RATE, LEAST = (4.0, 2000 // len(FAULTS) + 1) if record.LONG else (2.0, 10)
 RETRY = 120
 # The same for the box's own queue (roles/postfix: the first look after half a minute).
 BOX_RETRY = 240
+# When the first message took longer than this, in seconds, though nothing had to be red for it, its log is printed.
+SLOW = 30
 # Messages which the sender may send again: those on their way at the moment of the fault. Before the probe closed
 # port 25, a disk without inodes made 75.
 MOST_REPEATED = 10
@@ -65,9 +67,14 @@ MOST_REPEATED = 10
 
 @dataclass(frozen=True)
 class Drill:
-    """What came of one fault."""
+    """What came of one fault.
+
+    :param first: the first message that was sent afterwards, by its token.
+    :param seconds: until it was in the mailbox.
+    """
 
     fault: Fault
+    first: str
     count: stream.Count
     seconds: float
     letters: list[str]
@@ -93,7 +100,7 @@ def run_drill(fault: Fault) -> Drill:
         faults.wait_until_well()
     if fault.person:
         faults.wait_for_all_clear()
-    return Drill(fault, stream.count(sending.sent, HANAKO), seconds, faults.letters()[letters:])
+    return Drill(fault, first.token, stream.count(sending.sent, HANAKO), seconds, faults.letters()[letters:])
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +124,8 @@ def test_nothing_is_lost(fault: Fault, capsys: pytest.CaptureFixture[str]) -> No
     drill = run_drill(fault)
     with capsys.disabled():
         print(f"\n{fault.name}: {drill.count}; mail flows after {drill.seconds:.0f} s; letters: {drill.letters}")
+        if drill.seconds > SLOW and not fault.red[0]:
+            print(stream.story([drill.first]))
     record.write(fault.name, drill.count, drill.seconds)
     assert not drill.count.missing
     assert not drill.count.doubled, stream.story(drill.count.doubled)
