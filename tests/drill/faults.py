@@ -170,8 +170,17 @@ def main_pid(unit: str) -> str:
 
 
 def pid_of(process: str) -> str:
-    """Give the number of a process: of a service's first one (`postfix.service`), or the oldest with a name."""
-    return main_pid(process) if process.endswith(".service") else lab.out(HOME, "pgrep", "-o", "-f", process)
+    """Give the number of a process: of a service's first one (`postfix.service`), or the oldest with a name.
+
+    Postfix starts some only when there is something for them to do: it is waited for.
+    """
+    if process.endswith(".service"):
+        return main_pid(process)
+
+    def found() -> str:
+        return lab.run(HOME, "pgrep", "-o", "-f", process, check=False).stdout.strip()
+
+    return lab.wait_for(found, SOON, f"{process} running")
 
 
 def _state(pid: str) -> str:
