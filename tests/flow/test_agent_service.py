@@ -72,8 +72,6 @@ def test_no_secret_is_to_be_read(pid: str) -> None:
     assert lab.out(HOME, "stat", "-c", "%U %a", "/etc/hearthmail/ddns.json") == "root 600"
 
 
-# It waits 30 s, as the unit says, which is the same on both releases.
-@pytest.mark.release("trixie")
 def test_it_comes_back(pid: str) -> None:
     lab.run(HOME, "kill", "-KILL", pid)
     lab.wait_for(
