@@ -131,19 +131,15 @@ def test_no_secret_is_shown(what: str, runs: tuple[Runs, bool]) -> None:
 @pytest.fixture
 def squatter() -> Iterator[str]:
     """Let another program hold the port of IMAP."""
-    # The probe would find Dovecot away within the minute, and start all that belongs to it anew.
-    lab.run("hearth-home", "systemctl", "stop", "hearth-probe.timer", "hearth-probe.service")
-    lab.run("hearth-home", "systemctl", "stop", "dovecot.socket", "dovecot.service", check=False)
     program = "import socket, signal; held = socket.create_server(('0.0.0.0', 143)); signal.pause()"
     unit = "--unit=flow-test-squatter"
-    try:
-        lab.run("hearth-home", "systemd-run", "--collect", unit, "/usr/bin/python3", "-c", program)
-        lab.wait_for(lambda: lab.out("hearth-home", "ss", "-ltnH", "sport = :143"), 10, "the program on port 143")
-        yield "python3"
-    finally:
-        lab.run("hearth-home", "systemctl", "stop", "flow-test-squatter", check=False)
-        lab.run("hearth-home", "systemctl", "start", "dovecot", "hearth-probe.timer")
-    lab.wait_for(lambda: lab.opens("hearth-pc", lab.HOME_LAN, 993), 20, "Dovecot serving again")
+    with lab.without_dovecot():
+        try:
+            lab.run("hearth-home", "systemd-run", "--collect", unit, "/usr/bin/python3", "-c", program)
+            lab.wait_for(lambda: lab.out("hearth-home", "ss", "-ltnH", "sport = :143"), 10, "the program on port 143")
+            yield "python3"
+        finally:
+            lab.run("hearth-home", "systemctl", "stop", "flow-test-squatter", check=False)
 
 
 def test_a_port_held_by_another_program(squatter: str) -> None:

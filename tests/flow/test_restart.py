@@ -106,15 +106,6 @@ def test_mail_flows(before: Before) -> None:
     lab.wait_for_mail(ALICE, lab.submit(lab.message(HANAKO, ALICE), "hearth-roamer"), timeout=60)
 
 
-@pytest.fixture
-def without_dovecot() -> Iterator[None]:
-    """Stop what delivers, and the probe that would start it again; afterwards they run."""
-    lab.run("hearth-home", "systemctl", "stop", "hearth-probe.timer", "hearth-probe.service")
-    lab.run("hearth-home", "systemctl", "stop", "dovecot.socket", "dovecot.service", check=False)
-    yield
-    lab.run("hearth-home", "systemctl", "start", "dovecot.service", "hearth-probe.timer")
-
-
 def put_in(sender: str, recipient: str) -> str:
     """Give Postfix a message past its door, which is closed while Dovecot is not there to ask for the quota."""
     mail = lab.message(sender, recipient)
@@ -122,12 +113,11 @@ def put_in(sender: str, recipient: str) -> str:
     return lab.token_of(mail)
 
 
-def test_mail_flows_as_soon_as_dovecot_is_back(without_dovecot: None) -> None:
+def test_mail_flows_as_soon_as_dovecot_is_back() -> None:
     begin = int(time.time())
-    early = put_in(ALICE, HANAKO)
-    lab.wait_for(lambda: waiting_for(HANAKO, "deferred"), 60, "the message being put off")
-    lab.run("hearth-home", "systemctl", "start", "dovecot.service")
-    lab.wait_for(lambda: lab.opens("hearth-pc", lab.HOME_LAN, 993), 60, "Dovecot answering")
+    with lab.without_dovecot():
+        early = put_in(ALICE, HANAKO)
+        lab.wait_for(lambda: waiting_for(HANAKO, "deferred"), 60, "the message being put off")
     lab.wait_for_mail(HANAKO, put_in(ALICE, HANAKO))
     said = lab.out("hearth-home", "journalctl", "-o", "cat", "--no-pager", "-u", "postfix*", "--since", f"@{begin}")
     suspended = [line for line in said.splitlines() if HANAKO in line and "delivery temporarily suspended" in line]
