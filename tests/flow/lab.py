@@ -315,6 +315,26 @@ def world_without_ipv6() -> Iterator[None]:
         run("hearth-router", "nft", empty)
 
 
+@contextlib.contextmanager
+def impatient_peer() -> Iterator[None]:
+    """Let the foreign server give up a session in which nothing is said after 20 s, not 90: the line will go away.
+
+    Exim reads its configuration anew for each delivery, so that its daemon need not be restarted.
+    """
+    settings = path_of("hearth-peer", "/etc/exim4/conf.d/transport/30_exim4-config_remote_smtp-lab")
+    patient = settings.read_text()
+    impatient = patient.replace("_timeout = 90s\n", "_timeout = 20s\n")
+    if impatient == patient:
+        raise LabError(f"{settings} has no time-out of 90 s")
+    try:
+        settings.write_text(impatient)
+        run("hearth-peer", "update-exim4.conf")
+        yield
+    finally:
+        settings.write_text(patient)
+        run("hearth-peer", "update-exim4.conf")
+
+
 # --- Names ---------------------------------------------------------------------------------------------------------
 
 
