@@ -31,6 +31,8 @@ TAKE_THE_BOX = ["default", "hang", "rebuild"]
 WAITS = "molecule hang"
 # What needs a lab, and so the machine's attention.
 IN_LAB = ("molecule", "drill")
+# What the drills write in a lab (tests/drill/record.py), each into what the ones before it wrote.
+FIGURES = ("drills.json", "drill-numbers.json")
 # Characters of what a failed test said that are said again at the end, where a log that is cut still has them.
 FAILURE_LENGTH = 1200
 # The priority of what runs beside a lab: a tenth of its weight. At the lowest one (19) a test can wait for seconds.
@@ -264,9 +266,10 @@ def main(words: list[str]) -> int:
         shutil.rmtree(BUILD / "molecule")
     aside = [step for word in wanted if lab and word not in IN_LAB for step in known[word]]
     in_sight = [step for word in lab or wanted for step in known[word]]
-    # A report of an earlier run is none of this one.
-    for report in [report for step in [*aside, *in_sight] for report in step.reports]:
-        (BUILD / report).unlink(missing_ok=True)
+    # Reports and figures of an earlier run are none of this one.
+    reports = [report for step in [*aside, *in_sight] for report in step.reports]
+    for file in [*reports, *(FIGURES if lab else ())]:
+        (BUILD / file).unlink(missing_ok=True)
     outcomes = run_all(aside, in_sight)
     passed, failed = (sum(some) for some in zip(*(outcome.tests() for outcome in outcomes), strict=True))
     bad = [line for outcome in outcomes for line in outcome.failures()]

@@ -78,6 +78,17 @@ def test_a_report_that_was_not_written_is_a_failure(
     assert printed.endswith("0 passed, 1 failed\n")
 
 
+@pytest.mark.parametrize(("word", "kept"), [("unit", True), ("molecule", False)])
+def test_a_lab_begins_without_the_figures_of_earlier_drills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, kept: bool
+) -> None:
+    monkeypatch.setattr(run_tests, "BUILD", tmp_path)
+    monkeypatch.setattr(run_tests, "steps", lambda: {word: [run_tests.Step("nothing", ["true"])]})
+    (tmp_path / "drills.json").write_text("[]")
+    assert run_tests.main([word]) == 0
+    assert (tmp_path / "drills.json").exists() == kept
+
+
 def test_an_interrupt_ends_what_runs_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: run_tests.Step) -> run_tests.Outcome:
         while not (tmp_path / "began").exists():
