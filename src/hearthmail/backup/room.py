@@ -45,14 +45,22 @@ class Room:
         return size if self.files >= _ENDLESS else f"{size} and {max(0, self.files):,} files"
 
 
+def _unless_gone(error: OSError) -> None:
+    # A mail program is at work.
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def used(tree: Path) -> Room:
     """What a tree takes; what is not there takes nothing.
 
     By the sizes of its files, in whole blocks. The blocks that they have (`st_blocks`) are fewer where the disk
     compresses: mail and its copy, on different disks, would never be equal.
+
+    :raises OSError: a part of it cannot be read.
     """
     size = files = 0
-    for folder, names, others in os.walk(tree):
+    for folder, names, others in os.walk(tree, onerror=_unless_gone):
         for name in (*names, *others):
             try:
                 seen = os.lstat(os.path.join(folder, name))  # noqa: PTH118 # of each message: a Path costs more than lstat

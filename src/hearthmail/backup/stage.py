@@ -287,7 +287,12 @@ def _with_room(todo: Iterable[_Todo], mail: Path, box: Box, config: Config, repo
     measured = []
     for one in todo:
         live, copy = mail / one.user.place / "Maildir", box.staging / one.user.place / "Maildir"
-        need = room.used(live) - room.used(copy)
+        try:
+            need = room.used(live) - room.used(copy)
+        except OSError as error:
+            # One mailbox that the disk no longer gives; the others are copied all the same.
+            report.failed[one.user.address] = str(error)
+            continue
         messages = (maildir.count(copy), maildir.count(live))
         measured.append(replace(one, need=need, is_first=not copy.is_dir(), messages=messages))
     left = spare = _spare(box, config)

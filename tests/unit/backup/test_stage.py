@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -253,6 +254,24 @@ def test_a_disk_that_compresses_needs_no_more_room_for_the_same(tmp_path: Path) 
     os.truncate(tmp_path / "one", 100_000)
     assert (tmp_path / "one").stat().st_blocks * 512 < 100_000, "as few blocks as a compressed file"
     assert room.used(tmp_path) == seen
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_the_others_are_copied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = world.home(HANAKO) / "Maildir/broken"
+    broken.mkdir()
+    scandir = os.scandir
+
+    def of_a_broken_disk(folder: str | Path) -> object:
+        if Path(folder) == broken:
+            raise OSError(errno.EIO, "Input/output error", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", of_a_broken_disk)
+    report = stage.stage_mail(world.box, world.config)
+    assert report.copied == [TARO]
+    assert report.failed == {HANAKO: f"[Errno 5] Input/output error: '{broken}'"}
 
 
 def test_what_fits_is_copied_and_the_largest_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
