@@ -100,10 +100,13 @@ class Watch:
         return any(words in reason for reason in self.seen.get(part, ()))
 
 
-def is_well() -> bool:
-    """Tell whether the box has looked within the last minute and found nothing wrong."""
+def what_is_wrong() -> str:
+    """Say what the box's last look has found wrong, or that it has not looked within the last minute; else nothing."""
     found = status()
-    return bool(found) and time.time() - status_time() < 60 and all(one["level"] == "green" for one in found.values())
+    if not found or time.time() - status_time() >= 60:
+        return "it has not looked within the last minute"
+    wrong = [f"{part} is {one['level']}: {one['reason']}" for part, one in found.items() if one["level"] != "green"]
+    return "; ".join(wrong)
 
 
 def look() -> None:
@@ -125,7 +128,10 @@ def look_until(condition: Callable[[], bool], timeout: float, what: str) -> None
 
 def wait_until_well(timeout: float = 300) -> None:
     """Have the box look until it finds nothing wrong."""
-    look_until(is_well, timeout, "the box being well")
+    try:
+        look_until(lambda: not what_is_wrong(), timeout, "the box being well")
+    except lab.LabError as error:
+        raise lab.LabError(f"{error}: {what_is_wrong()}") from error
 
 
 def wait_for_all_clear() -> None:

@@ -25,6 +25,10 @@ from hearthmail.backup.room import Room
 # At a time: mail must not wait for us.
 AT_ONCE = 2
 TRIES = 5
+# Seconds for which mailboxes wait for a Dovecot that is away: systemd, the probe or a person starts it anew.
+PATIENCE = 60.0
+# Seconds between two looks at whether it is back.
+PAUSE = 1.0
 # Messages that a mailbox may lose between two copies, however many it held, and nothing is said.
 MANY_LOST = 20
 # Of all copies, until they have been made.
@@ -114,7 +118,32 @@ def _make_home(staging: Path, user: User, live: Path) -> Path:
     return staged
 
 
-def stage_user(release: tuple[int, int], user: User, live: Path, staging: Path) -> None:
+class Patience:
+    """Waits for a Dovecot that is away: all mailboxes together no longer than `PATIENCE`, until it is there again."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Have found it there."""
+        self._progress = progress
+        self._away_since: float | None = None
+
+    def is_left(self, away: bool) -> bool:
+        """Tell whether to try again what Dovecot has just not answered; after a pause.
+
+        :param away: whether it did not; where it did, the next time that it is away has all patience again.
+        """
+        if not away:
+            self._away_since = None
+            return False
+        now = time.monotonic()
+        self._away_since = now if self._away_since is None else self._away_since
+        if now - self._away_since > PATIENCE:
+            return False
+        self._progress.say("waiting for Dovecot, which does not answer")
+        time.sleep(PAUSE)
+        return True
+
+
+def stage_user(release: tuple[int, int], user: User, live: Path, staging: Path, patience: Patience) -> None:
     """Copy one mailbox.
 
     :raises BackupError: when doveadm cannot.
@@ -124,6 +153,8 @@ def stage_user(release: tuple[int, int], user: User, live: Path, staging: Path) 
     for attempt in range(TRIES):
         # doveadm gives up root's rights and must be able to return to where it began.
         result = run(argv, folder=Path("/"))
+        while patience.is_left(away=dovecot.is_away(result)):
+            result = run(argv, folder=Path("/"))
         if result.code == 0:
             break
         if result.code != dovecot.CHANGED:
@@ -325,12 +356,14 @@ def _stage_all(
     report: Report,
     progress: Progress,
 ) -> None:
+    patience = Patience(progress)
+
     def work(one: _Todo) -> str:
         # Mail that comes in, and whatever else writes there, was not reckoned with.
         if not _spare(box, config).holds(one.need):
             return f"the disk of {box.staging} has filled up meanwhile: {_reserve(config)} stay free for mail"
         try:
-            stage_user(release, one.user, mail / one.user.place, box.staging)
+            stage_user(release, one.user, mail / one.user.place, box.staging, patience)
         except (BackupError, OSError) as error:
             # A mailbox may go away meanwhile; the others are copied all the same.
             if one.is_first and _spare(box, config).is_short:

@@ -111,9 +111,8 @@ def fresh() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def table() -> Iterator[None]:
-    """Begin with a backup, so that nothing is yellow; end with the line as it was."""
-    lab.run(faults.HOME, "hearth-backup", "run")
+def line() -> Iterator[None]:
+    """End with the line as it was."""
     yield
     lab.restore_line()
 

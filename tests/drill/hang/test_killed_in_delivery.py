@@ -1,4 +1,4 @@
-"""Dovecot's first process is killed in the middle of deliveries: each message is stored once."""
+"""Dovecot goes away in the middle of something: each delivery is stored once, a backup lacks nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.drill import faults, record
 from tests.flow import lab
 
 HOME = faults.HOME
+BACKUP = "hearth-backup.service"
 DOVECOT = "dovecot.service"
 MESSAGES, KILLS = (2000, 20) if record.LONG else (300, 6)
 # Has the box take messages faster than it delivers them, so that Dovecot is at one at any moment.
@@ -73,3 +74,18 @@ def test_what_is_at_delivery_when_dovecot_is_killed_is_stored_once() -> None:
     assert kills >= KILLS // 2, "they were all delivered before it could be killed"
     assert len(copies) == MESSAGES
     assert {name: count for name, count in copies.items() if count > 1} == {}
+
+
+def test_a_backup_waits_for_a_dovecot_that_is_away() -> None:
+    mail = lab.message(lab.TARO, lab.HANA)
+    lab.submit(mail)
+    lab.wait_for_mail(lab.HANA, lab.token_of(mail))
+    lab.run(HOME, "systemctl", "stop", DOVECOT)
+    try:
+        lab.run(HOME, "systemctl", "start", "--no-block", BACKUP)
+        said = "waiting for Dovecot"
+        lab.wait_for(lambda: said in lab.run(HOME, "hearth-backup", "status", check=False).stdout, 60, said)
+    finally:
+        lab.run(HOME, "systemctl", "start", DOVECOT)
+    lab.wait_for(lambda: lab.out(HOME, "systemctl", "show", BACKUP, "-P", "SubState") != "start", 120, "its end")
+    assert lab.out(HOME, "systemctl", "show", BACKUP, "-P", "Result") == "success"

@@ -121,7 +121,7 @@ class World:
     def restic_works(self) -> None:
         (self.fakes / "restic.fail").unlink(missing_ok=True)
 
-    def doveadm_fails(self, **codes: list[int]) -> None:
+    def doveadm_fails(self, **codes: list[int | str]) -> None:
         (self.fakes / "doveadm.fail").write_text(json.dumps(codes))
 
     def calls(self, program: str) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """A doveadm for tests: `backup`, `import`, `mailbox list`, `mailbox status` over plain Maildirs.
 
-`$FAKES/doveadm.fail` holds {address: [exit codes of the next calls]}.
+`$FAKES/doveadm.fail` holds {address: [exit codes of the next calls]}; "away" is what a doveadm says without a Dovecot.
 `$FAKES/dovecot.version` says which syntax is right.
 """
 
@@ -31,7 +31,7 @@ def place(text: str) -> Path:
     return Path(parts[0])
 
 
-def next_failure(address: str) -> int:
+def next_failure(address: str) -> int | str:
     """Take the next exit code of this address. Two doveadm run at a time: one reads and writes after the other."""
     failures = FAKES / "doveadm.fail"
     if not failures.exists():
@@ -52,6 +52,10 @@ def main() -> None:
         log.write(json.dumps(words) + "\n")
     address = words[words.index("-u") + 1]
     code = next_failure(address)
+    if isinstance(code, str):
+        where = "connect(/run/dovecot/auth-userdb) failed: Connection refused"
+        print(f"doveadm({address}): Error: auth-master: userdb lookup({address}): {where}", file=sys.stderr)
+        sys.exit(75)
     if code:
         print(f"doveadm({address}): Error: it failed with {code}", file=sys.stderr)
         sys.exit(code)

@@ -82,8 +82,10 @@ def test_a_change_within_the_clock_s_grain_is_not_trusted(world: World) -> None:
 def test_a_change_during_the_copy_makes_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = stage.stage_user
 
-    def with_delivery(release: tuple[int, int], user: dovecot.User, live: Path, staging: Path) -> None:
-        real(release, user, live, staging)
+    def with_delivery(
+        release: tuple[int, int], user: dovecot.User, live: Path, staging: Path, patience: stage.Patience
+    ) -> None:
+        real(release, user, live, staging, patience)
         world.deliver(user.address, "meanwhile")
         world.age()
 
@@ -98,6 +100,26 @@ def test_a_mailbox_that_changes_is_tried_again(world: World) -> None:
     world.doveadm_fails(**{HANAKO: [2, 2], TARO: [0]})
     assert copied(world) == [HANAKO, TARO]
     assert sum(HANAKO in call for call in world.calls("doveadm")) == 3
+
+
+def test_a_dovecot_that_starts_anew_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "PAUSE", 0)
+    world.doveadm_fails(**{HANAKO: ["away", "away", 2, "away"]})
+    assert copied(world) == [HANAKO, TARO]
+    assert sum(HANAKO in call for call in world.calls("doveadm")) == 5
+
+
+def test_a_dovecot_that_stays_away_is_waited_for_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by each of a hundred mailboxes after the other."""
+    monkeypatch.setattr(stage, "PAUSE", 0.01)
+    monkeypatch.setattr(stage, "PATIENCE", 0.05)
+    monkeypatch.setattr(stage, "AT_ONCE", 1)
+    away: list[int | str] = ["away"] * 1000
+    world.doveadm_fails(**{HANAKO: away, TARO: away})
+    report = stage.stage_mail(world.box, world.config)
+    assert "Connection refused" in report.failed[HANAKO]
+    assert list(report.failed) == [HANAKO, TARO]
+    assert sum(TARO in call for call in world.calls("doveadm")) == 1
 
 
 def test_one_that_fails_does_not_keep_the_others(world: World) -> None:
@@ -306,7 +328,9 @@ def test_a_disk_that_fills_up_meanwhile(world: World, monkeypatch: pytest.Monkey
     left = [10**9]
     monkeypatch.setattr(room, "spare", lambda *_all: room.Room(left[0], 10**6))
 
-    def full(_release: tuple[int, int], user: dovecot.User, live: Path, staging: Path) -> None:
+    def full(
+        _release: tuple[int, int], user: dovecot.User, live: Path, staging: Path, _patience: stage.Patience
+    ) -> None:
         (staging / user.place / "Maildir/new").mkdir(parents=True, exist_ok=True)
         (staging / user.place / "Maildir/new/half").touch()
         left[0] = -1
