@@ -8,7 +8,7 @@ sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)
 
 packages=(openssh-client openssl gnupg python3-venv)
 if [ "${1:-}" != venv ]; then
-  packages+=(podman netavark aardvark-dns iptables nftables iproute2 mmdebstrap debian-archive-keyring ca-certificates)
+  packages+=(podman netavark aardvark-dns iptables nftables iproute2 slirp4netns mmdebstrap debian-archive-keyring ca-certificates)
   # crun, podman's default, cannot run systemd on control groups v1.
   [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] || packages+=(runc)
 fi

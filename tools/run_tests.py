@@ -1,34 +1,43 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
 Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
-Beside the drill of hangs, which waits for most of its time, linters and unit tests run at a low priority.
+The scenarios wait for most of their time. So they run on two labs at once (tools/second_lab.py), and beside them, at a
+low priority, linters and unit tests. The drills in their long form have the machine alone: their figures are published.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
 from threading import Lock
 from xml.etree import ElementTree
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools import second_lab
+
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build"
+SECOND = second_lab.BUILD.relative_to(BUILD)
 DRILLS = ("hang", "rebuild")
 # They take the home box as they find it: bare from the lab's start, deployed with a small disk by the first one's last
-# test, well again after all hangs. The others put a bare one in its place.
+# test; or, in the second lab, bare from its start. The others put a bare one in its place.
 TAKE_THE_BOX = ["default", "hang", "rebuild"]
-# The step beside which the rest begins: deployments, too, want both processors.
-WAITS = "molecule hang"
+# They run in the second lab: as long as the others, together.
+IN_SECOND = ["rebuild", "bookworm"]
+# The step before all that runs side by side: both labs want the images.
+IMAGES = "images"
 # What needs a lab, and so the machine's attention.
 IN_LAB = ("molecule", "drill")
 # What the drills write in a lab (tests/drill/record.py), each into what the ones before it wrote.
@@ -42,11 +51,12 @@ PYTHON_CODE = ["src", "plugins", "tools", "tests"]
 
 @dataclass(frozen=True)
 class Step:
-    """One command, and the JUnit files in which it leaves its tests (none for a linter)."""
+    """One command, the JUnit files in which it leaves its tests (none for a linter), whether it is the second lab's."""
 
     name: str
     command: list[str]
     reports: list[str] = field(default_factory=list)
+    in_second: bool = False
 
 
 def tool(name: str) -> str:
@@ -54,11 +64,14 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def on_one_lab(scenarios: Iterable[str]) -> list[Step]:
+def on_one_lab(scenarios: Iterable[str], *, second: bool = False) -> list[Step]:
     """Run scenarios one by one on the same lab, which takes a minute or two to start.
 
     Typed by hand, `molecule test` makes a lab for each.
+
+    :param second: whether that is the second one.
     """
+    reports = SECOND if second else Path()
 
     def place(name: str) -> tuple[int, str]:
         return (TAKE_THE_BOX.index(name) if name in TAKE_THE_BOX else len(TAKE_THE_BOX), name)
@@ -67,16 +80,19 @@ def on_one_lab(scenarios: Iterable[str]) -> list[Step]:
         Step(
             f"molecule {scenario}",
             [tool("molecule"), "test", "--destroy=never", "-s", scenario],
-            [f"junit-{scenario}.xml"],
+            [str(reports / f"junit-{scenario}.xml")],
+            second,
         )
         for scenario in sorted(scenarios, key=place)
     ]
-    return [*lab, Step("remove the lab", [tool("molecule"), "destroy"])]
+    name = "remove the second" if second else "remove the lab"
+    return [*lab, Step(name, [tool("molecule"), "destroy"], in_second=second)]
 
 
 def steps() -> dict[str, list[Step]]:
     """Name every step of a whole run, cheapest first."""
-    scenarios = [path.parent.name for path in (PROJECT / "molecule").glob("*/molecule.yml")]
+    scenarios = {path.parent.name for path in (PROJECT / "molecule").glob("*/molecule.yml")}
+    images = [tool("ansible-playbook"), "-i", "inventories/lab", "molecule/shared/images.yml"]
     hang, *others = on_one_lab(DRILLS)
     return {
         "lint": [
@@ -103,7 +119,11 @@ def steps() -> dict[str, list[Step]]:
                 ["junit-unit.xml"],
             )
         ],
-        "molecule": on_one_lab(scenarios),
+        "molecule": [
+            Step(IMAGES, images),
+            *on_one_lab(scenarios - set(IN_SECOND)),
+            *on_one_lab(IN_SECOND, second=True),
+        ],
         # `make drill` sets HEARTH_DRILL=long: the same scenarios, with all their faults and sizes. Between them a bare
         # box: 100,000 messages take more room than the disk has which is filled up.
         "drill": [hang, Step("a bare box", [tool("molecule"), "side-effect", "-s", "rebuild"]), *others],
@@ -180,10 +200,15 @@ def run(step: Step) -> Outcome:
 
 
 class Aside:
-    """Steps that run one by one, out of sight and at a low priority, while others run in sight."""
+    """Steps that run one by one, out of sight, while others run in sight.
 
-    def __init__(self, steps: Iterable[Step]) -> None:
+    :param inside: makes the command line that runs a command in the second lab; without it they run here, at a low
+        priority.
+    """
+
+    def __init__(self, steps: Iterable[Step], inside: Callable[[Sequence[str]], list[str]] | None = None) -> None:
         """Begin."""
+        self._inside = inside
         self._pool = ThreadPoolExecutor(1)
         self._lock = Lock()
         self._ended = False
@@ -196,7 +221,7 @@ class Aside:
         with self._lock:
             if not self._ended:
                 self._process = subprocess.Popen(
-                    ["nice", "-n", LOW, *step.command],
+                    self._inside(step.command) if self._inside else ["nice", "-n", LOW, *step.command],
                     cwd=PROJECT,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -213,9 +238,10 @@ class Aside:
         process = self._start(step)
         if not process:
             return Outcome(step, good=False, seconds=0, said="not begun")
-        # Linux weighs whole sessions against each other, and priorities only within one (sched(7), autogroup).
-        with suppress(OSError):  # a kernel without that, or a step that has ended already
-            Path(f"/proc/{process.pid}/autogroup").write_text(LOW)
+        if not self._inside:
+            # Linux weighs whole sessions against each other, and priorities only within one (sched(7), autogroup).
+            with suppress(OSError):  # a kernel without that, or a step that has ended already
+                Path(f"/proc/{process.pid}/autogroup").write_text(LOW)
         said, _ = process.communicate()
         return Outcome(step, process.returncode == 0, time.monotonic() - start, said)
 
@@ -223,7 +249,8 @@ class Aside:
         """Give what has come of the steps that ended since the last call, and print what they said."""
         while self._waiting and (wait or self._waiting[0].done()):
             outcome = self._waiting.pop(0).result()
-            print(f"{heading(outcome.step)} (aside)\n{outcome.said}", flush=True)
+            where = "in the second lab" if self._inside else "aside"
+            print(f"{heading(outcome.step)} ({where})\n{outcome.said}", flush=True)
             yield outcome
 
     def end(self) -> None:
@@ -236,19 +263,36 @@ class Aside:
         self._pool.shutdown()
 
 
-def run_all(aside: Sequence[Step], in_sight: Sequence[Step]) -> list[Outcome]:
-    """Run steps one by one, and others, also one by one, beside them: from WAITS on, or from the first one."""
-    begin = next((number for number, step in enumerate(in_sight) if step.name == WAITS), 0)
+def run_all(aside: Sequence[Step], in_sight: Sequence[Step], second: Sequence[Step] = ()) -> list[Outcome]:
+    """Run steps one by one, and beside them, also one by one, those aside and those in the second lab.
+
+    Those beside begin after the step IMAGES, or at once.
+    """
+    begin = next((number for number, step in enumerate(in_sight, 1) if step.name == IMAGES), 0)
     outcomes = [run(step) for step in in_sight[:begin]]
-    row = Aside(aside)
-    try:
+    with ExitStack() as ends:
+        rows = [Aside(aside)]
+        ends.callback(rows[0].end)
+        if second:
+            rows.append(Aside(second, ends.enter_context(second_lab.SecondLab()).inside))
+            ends.callback(rows[1].end)
         for step in in_sight[begin:]:
             outcomes.append(run(step))
-            outcomes += row.finished(wait=False)
-        outcomes += row.finished(wait=True)
-    finally:
-        row.end()
+            outcomes += (outcome for row in rows for outcome in row.finished(wait=False))
+        outcomes += (outcome for row in rows for outcome in row.finished(wait=True))
     return outcomes
+
+
+def gather_figures() -> None:
+    """Put the figures of the second lab's drills to those of the first one's."""
+    for name in FIGURES:
+        files = [file for file in (BUILD / name, BUILD / SECOND / name) if file.exists()]
+        if not files:
+            continue
+        first, *others = (json.loads(file.read_text()) for file in files)
+        for other in others:
+            first = first | other if isinstance(first, dict) else first + other
+        (BUILD / name).write_text(json.dumps(first, indent=1) + "\n")
 
 
 def main(words: list[str]) -> int:
@@ -262,15 +306,20 @@ def main(words: list[str]) -> int:
     wanted = words or ["lint", "unit", "molecule"]
     lab = [word for word in wanted if word in IN_LAB]
     # What Molecule believes to be up: `make demo-down` or another clone may have taken it down since.
-    if lab and (BUILD / "molecule").exists():
-        shutil.rmtree(BUILD / "molecule")
+    for believed in (BUILD / "molecule", BUILD / SECOND / "molecule"):
+        if lab and believed.exists():
+            shutil.rmtree(believed)
     aside = [step for word in wanted if lab and word not in IN_LAB for step in known[word]]
-    in_sight = [step for word in lab or wanted for step in known[word]]
+    in_lab = [step for word in lab or wanted for step in known[word]]
+    in_sight, second = ([step for step in in_lab if step.in_second == there] for there in (False, True))
     # Reports and figures of an earlier run are none of this one.
-    reports = [report for step in [*aside, *in_sight] for report in step.reports]
-    for file in [*reports, *(FIGURES if lab else ())]:
+    reports = [report for step in [*aside, *in_lab] for report in step.reports]
+    figures = [place / name for place in (Path(), SECOND) for name in FIGURES]
+    for file in [*reports, *(figures if lab else ())]:
         (BUILD / file).unlink(missing_ok=True)
-    outcomes = run_all(aside, in_sight)
+    outcomes = run_all(aside, in_sight, second)
+    if second:
+        gather_figures()
     passed, failed = (sum(some) for some in zip(*(outcome.tests() for outcome in outcomes), strict=True))
     bad = [line for outcome in outcomes for line in outcome.failures()]
     print("\n" + "\n".join([*map(str, outcomes), "", *bad]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -133,25 +134,67 @@ def test_an_interrupt_while_a_step_begins_ends_it(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "ended").exists()
 
 
-def test_the_rest_runs_beside_the_step_that_waits(tmp_path: Path) -> None:
+def test_the_rest_runs_beside_what_comes_after_the_images(tmp_path: Path) -> None:
     def step(name: str, command: str) -> run_tests.Step:
         return run_tests.Step(name, ["sh", "-c", command])
 
-    first = step("molecule default", f"sleep 0.5; test ! -e {tmp_path}/began")
-    waits = step(run_tests.WAITS, f"timeout 60 sh -c 'until test -e {tmp_path}/began; do sleep 0.01; done'")
-    outcomes = run_tests.run_all([step("linter", f"touch {tmp_path}/began")], [first, waits, step("last", "true")])
+    images = step(run_tests.IMAGES, f"sleep 0.5; test ! -e {tmp_path}/began")
+    waits = step("molecule default", f"timeout 60 sh -c 'until test -e {tmp_path}/began; do sleep 0.01; done'")
+    outcomes = run_tests.run_all([step("linter", f"touch {tmp_path}/began")], [images, waits, step("last", "true")])
     assert {one.step.name: one.good for one in outcomes} == {
+        run_tests.IMAGES: True,
         "molecule default": True,
-        run_tests.WAITS: True,
         "linter": True,
         "last": True,
     }
 
 
-def test_the_step_beside_which_the_rest_runs_is_there() -> None:
-    assert run_tests.WAITS in [step.name for step in run_tests.steps()["molecule"]]
+class Place:
+    """Stands for a second lab; says of each command that it runs there."""
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        print("it is gone")
+
+    def inside(self, command: list[str]) -> list[str]:
+        return ["env", "WHERE=there", *command]
+
+
+def test_what_is_the_second_lab_s_runs_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_tests.second_lab, "SecondLab", Place)
+    say = ["sh", "-c", "echo here or $WHERE, as nice as $(nice)"]
+    step = run_tests.Step("second", say, in_second=True)
+    outcomes = run_tests.run_all([], [run_tests.Step("first", ["true"])], [step, step])
+    assert [one.step.name for one in outcomes] == ["first", "second", "second"]
+    printed = capsys.readouterr().out
+    assert printed.count(f"here or there, as nice as {os.nice(0)}") == 2
+    assert printed.endswith("it is gone\n")
+
+
+def test_the_figures_of_both_labs_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tests, "BUILD", tmp_path)
+    there = tmp_path / run_tests.SECOND
+    there.mkdir(parents=True)
+    (tmp_path / "drills.json").write_text('[{"fault": "a"}]')
+    (there / "drills.json").write_text('[{"fault": "b"}]')
+    (there / "drill-numbers.json").write_text('{"c": 1}')
+    run_tests.gather_figures()
+    assert json.loads((tmp_path / "drills.json").read_text()) == [{"fault": "a"}, {"fault": "b"}]
+    assert json.loads((tmp_path / "drill-numbers.json").read_text()) == {"c": 1}
 
 
 def test_who_leaves_a_box_comes_before_who_takes_it() -> None:
-    names = [step.name for step in run_tests.steps()["molecule"]]
-    assert names[:3] == ["molecule default", "molecule hang", "molecule rebuild"]
+    steps = run_tests.steps()["molecule"]
+    first = [step.name for step in steps if not step.in_second]
+    assert first[:3] == [run_tests.IMAGES, "molecule default", "molecule hang"]
+    assert [step.name for step in steps if step.in_second][:2] == ["molecule rebuild", "molecule bookworm"]
+
+
+def test_each_scenario_runs_once() -> None:
+    scenarios = {path.parent.name for path in run_tests.PROJECT.glob("molecule/*/molecule.yml")}
+    names = [step.name for step in run_tests.steps()["molecule"] if step.reports]
+    assert sorted(names) == sorted(f"molecule {scenario}" for scenario in scenarios)
