@@ -14,12 +14,13 @@ from pathlib import Path
 from types import TracebackType
 
 PROJECT = Path(__file__).resolve().parent.parent
-# What the second lab finds as the project's `build`, its containers and the like. Kept: Debian's packages are in it.
+# Its containers and the like. Kept: Debian's packages are in it.
 STATE = PROJECT / "build/second"
+# What it finds as the project's `build`.
 BUILD = STATE / "build"
 
-# Arguments: the project, STATE, podman's folder of images and containers. It ends, and with it all, when nobody holds
-# the other end of its input.
+# Arguments: the project, the folder of its state, podman's folder of images and containers. It ends, and with it all,
+# when nobody holds the other end of its input.
 SET_UP = """
 project=$1 state=$2 store=$3
 ip link set lo up
@@ -53,8 +54,9 @@ additionalimagestores = ["{images}"]
 class SecondLab:
     """A place for a second lab, from `__enter__` to `__exit__`. Needs root, podman and slirp4netns."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: Path = STATE) -> None:
         """Have none yet."""
+        self._state = state
         self._pid = 0
         self._holder: subprocess.Popen[str] | None = None
         self._uplink: subprocess.Popen[bytes] | None = None
@@ -68,15 +70,17 @@ class SecondLab:
             ["podman", "info", "--format", "{{.Store.GraphRoot}}"], check=True, capture_output=True, text=True
         ).stdout.strip()
         for name in ("networks", "ansible", "storage", "build/images", "build/pyc"):
-            (STATE / name).mkdir(parents=True, exist_ok=True)
+            (self._state / name).mkdir(parents=True, exist_ok=True)
         (PROJECT / "build/pyc").mkdir(exist_ok=True)
-        (STATE / "resolv.conf").write_text(RESOLV_CONF)
+        (self._state / "resolv.conf").write_text(RESOLV_CONF)
         # Podman 4 takes CNI when it finds images and no word about its networks.
-        (STATE / "storage/defaultNetworkBackend").write_text("netavark")
-        (BUILD / "storage.conf").write_text(STORAGE_CONF.format(store=store, images=PROJECT / "build/images"))
+        (self._state / "storage/defaultNetworkBackend").write_text("netavark")
+        (self._state / "build/storage.conf").write_text(
+            STORAGE_CONF.format(store=store, images=PROJECT / "build/images")
+        )
         namespaces = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
         self._holder = subprocess.Popen(
-            ["unshare", *namespaces, "sh", "-euc", SET_UP, "second-lab", str(PROJECT), str(STATE), store],
+            ["unshare", *namespaces, "sh", "-euc", SET_UP, "second-lab", str(PROJECT), str(self._state), store],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

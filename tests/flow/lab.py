@@ -232,15 +232,16 @@ def wait_for(condition: Callable[[], Value | None], timeout: float, what: str) -
     :param timeout: in seconds.
     :param what: named when it does not come true in time.
     """
-    end = time.monotonic() + timeout
+    start = time.monotonic()
     while True:
         answer = condition()
         if answer:
             return answer
-        if time.monotonic() > end:
+        waited = time.monotonic() - start
+        if waited > timeout:
             raise LabError(f"After {timeout:.0f} s still not: {what} (the last answer was {answer!r})")
-        # The only pause of the tests: between two looks.
-        time.sleep(0.1)
+        # The only pause of the tests: between two looks, which start programs and would keep a processor busy.
+        time.sleep(min(0.5, max(0.1, waited / 20)))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import pytest
 from tests.flow import lab
 
 # The controller finds the mistakes, whatever the box is.
-pytestmark = pytest.mark.release("trixie")
+pytestmark = pytest.mark.release("bookworm")
 
 USERS: list[dict[str, Any]] = [
     {"address": "hanako@hearth.example", "password": "hanako-secret"},

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.flow import lab
+from tools.second_lab import SecondLab
 
 # Two addresses of the real world. Nobody is asked for them: only the way there is looked up.
 OUTSIDE = {"-4": "192.88.99.1", "-6": "2606:4700::1"}
@@ -60,3 +64,21 @@ def test_the_mirror_gives_debian_packages_only(method: str, what: str, status: i
     ):
         proxy.request(method, what.format(archive=archive, release=lab.RELEASE))
         assert proxy.getresponse().status == status
+
+
+@pytest.mark.release("trixie")
+def test_a_second_lab_sees_nothing_of_this_one_and_ends_with_its_maker(tmp_path: Path) -> None:
+    """`make test` has one; here is a third place, with nothing in it."""
+
+    def said(place: SecondLab, *command: str) -> str:
+        return subprocess.run(place.inside(command), check=True, capture_output=True, text=True).stdout
+
+    with SecondLab(tmp_path) as place:
+        assert said(place, "podman", "ps", "--all", "--quiet") == ""
+        assert "hearthmail-world" in said(place, "podman", "images")
+        assert set(re.findall(r"^\d+: (\w+)", said(place, "ip", "-oneline", "link"), re.MULTILINE)) == {"lo", "tap0"}
+        assert "lab" not in said(place, "ls", str(lab.BUILD)).split()
+        left = subprocess.Popen(place.inside(["sh", "-c", "echo begun; exec sleep 1000"]), stdout=subprocess.PIPE)
+        assert left.stdout
+        assert left.stdout.readline() == b"begun\n"
+    assert left.wait(60) == -signal.SIGKILL

@@ -22,7 +22,7 @@ import pytest
 from tests.flow import lab
 
 # Nothing here depends on the release.
-pytestmark = pytest.mark.release("trixie")
+pytestmark = pytest.mark.release("bookworm")
 
 ZONE = "providers.example"
 MAIL = f"mail.{ZONE}"

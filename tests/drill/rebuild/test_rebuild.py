@@ -51,14 +51,17 @@ def tls_key() -> str:
 
 
 # Where the rebuild is killed, one after the other: packages, mail on its way, mail in place and no mail programs yet,
-# half of them, all of them but the world not told. A line of Ansible's output each.
-STAGES = (
-    "TASK [base : Install the packages of all roles",
-    "restore-all began",
-    "TASK [certificates : ",
-    "TASK [postfix : ",
-    "TASK [Wait until the box is well",
-)
+# half of them, all of them but the world not told. A line of Ansible's output each. Two of them in the short form.
+STAGES = [
+    ("restore-all began", "TASK [Wait until the box is well"),
+    (
+        "TASK [base : Install the packages of all roles",
+        "restore-all began",
+        "TASK [certificates : ",
+        "TASK [postfix : ",
+        "TASK [Wait until the box is well",
+    ),
+][record.LONG]
 
 
 class Drill:
