@@ -91,6 +91,7 @@ class SecondLab:
                 raise OSError("The machine does not let us make a second lab: namespaces or mounts were refused.")
             children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
             self._pid = int(children[0])
+            (self._state / "pid").write_text(f"{self._pid}\n")  # for people
             self._connect()
         except BaseException:
             self._end()
