@@ -60,6 +60,7 @@ class SecondLab:
         self._pid = 0
         self._holder: subprocess.Popen[str] | None = None
         self._uplink: subprocess.Popen[bytes] | None = None
+        self._uplink_held = -1
 
     def __enter__(self) -> SecondLab:
         """Make the place.
@@ -111,16 +112,20 @@ class SecondLab:
     def _connect(self) -> None:
         """Give it a way to the world."""
         ready, says = os.pipe()
-        options = ["--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={says}"]
+        # It ends when nobody holds the other end, as after a SIGKILL for us.
+        goes_on, self._uplink_held = os.pipe()
+        files = [f"--ready-fd={says}", f"--exit-fd={goes_on}"]
+        options = ["--configure", "--mtu=65520", "--disable-host-loopback", *files]
         self._uplink = subprocess.Popen(
             ["slirp4netns", *options, str(self._pid), "tap0"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=[says],
+            pass_fds=[says, goes_on],
             start_new_session=True,
         )
         os.close(says)
+        os.close(goes_on)
         with os.fdopen(ready, "rb") as answer:
             if answer.read(1) != b"1":
                 raise OSError("slirp4netns could not connect the second lab.")
@@ -129,5 +134,5 @@ class SecondLab:
         if self._holder:
             self._holder.communicate()
         if self._uplink:
-            self._uplink.terminate()
+            os.close(self._uplink_held)
             self._uplink.wait()
