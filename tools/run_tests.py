@@ -1,8 +1,8 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
 Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
-The scenarios wait for most of their time. So they run on two labs at once (tools/second_lab.py), and beside them, at a
-low priority, linters and unit tests. The drills in their long form have the machine alone: their figures are published.
+The scenarios wait for most of their time. So they run on two labs at once (tools/second_lab.py), and beside the
+drill of hangs, at a low priority, linters and unit tests. The long drills have the machine alone: their figures are published.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ TAKE_THE_BOX = ["default", "hang", "rebuild"]
 IN_SECOND = ["rebuild", "bookworm"]
 # The step before all that runs side by side: both labs want the images.
 IMAGES = "images"
+# The step beside which linters and unit tests begin: earlier they would starve beside two labs, for half an hour.
+WAITS = "molecule hang"
 # What needs a lab, and so the machine's attention.
 IN_LAB = ("molecule", "drill")
 # What the drills write in a lab (tests/drill/record.py), each into what the ones before it wrote.
@@ -264,20 +266,26 @@ class Aside:
 
 
 def run_all(aside: Sequence[Step], in_sight: Sequence[Step], second: Sequence[Step] = ()) -> list[Outcome]:
-    """Run steps one by one, and beside them, also one by one, those aside and those in the second lab.
+    """Run steps one by one, and beside them, also one by one, others.
 
-    Those beside begin after the step IMAGES, or at once.
+    :param aside: begin with the step WAITS, or at once.
+    :param second: begin after the step IMAGES, in the second lab.
     """
-    begin = next((number for number, step in enumerate(in_sight, 1) if step.name == IMAGES), 0)
-    outcomes = [run(step) for step in in_sight[:begin]]
+    outcomes = []
+    rows: list[Aside] = []
     with ExitStack() as ends:
-        rows = [Aside(aside)]
-        ends.callback(rows[0].end)
-        if second:
-            rows.append(Aside(second, ends.enter_context(second_lab.SecondLab()).inside))
-            ends.callback(rows[1].end)
-        for step in in_sight[begin:]:
+
+        def begin(steps: Sequence[Step], inside: Callable[[Sequence[str]], list[str]] | None = None) -> None:
+            rows.append(Aside(steps, inside))
+            ends.callback(rows[-1].end)
+
+        names = [step.name for step in in_sight]
+        for step in in_sight:
+            if step.name == WAITS or (step is in_sight[0] and WAITS not in names):
+                begin(aside)
             outcomes.append(run(step))
+            if step.name == IMAGES and second:
+                begin(second, ends.enter_context(second_lab.SecondLab()).inside)
             outcomes += (outcome for row in rows for outcome in row.finished(wait=False))
         outcomes += (outcome for row in rows for outcome in row.finished(wait=True))
     return outcomes

@@ -27,7 +27,7 @@ LAST = [
     "test_self_deploy",
 ]
 # No single test may hold up the others for longer; in seconds.
-LIMIT = 240
+LIMIT = 480
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -339,7 +339,8 @@ FAULTS = {
     "broken after the write": ({"fault": "status", "status": 500, "methods": ["PATCH"], "after": True}, "HTTP 500"),
     "reset": ({"fault": "reset"}, "reset by peer"),
     "reset after the write": ({"fault": "reset", "methods": ["PATCH"], "after": True}, "reset by peer"),
-    "truncated": ({"fault": "truncate", "methods": ["GET"]}, "IncompleteRead"),
+    # Debian 12's urllib3 does not compare the length with what was announced: there it is JSON that breaks off.
+    "truncated": ({"fault": "truncate", "methods": ["GET"]}, "IncompleteRead|JSONDecodeError"),
 }
 
 

@@ -84,6 +84,7 @@ def packed(archive: Path) -> None:
 
 # The last test of all: it takes the box, and all mail on it, away. The scenario `hang` needs a disk that can be full.
 @pytest.mark.release("trixie")
+@pytest.mark.timeout(900)
 def test_a_bare_box_deploys_itself() -> None:
     lab.settle_dns()
     lab.playbook("molecule/shared/home.yml", extra={"lab_home_disk": 1024})

@@ -154,7 +154,7 @@ class Box:
             text=True,
         )
         # A run that hangs is a failed test, not one that never ends.
-        self.guards.append(Timer(60, process.kill))
+        self.guards.append(Timer(300, process.kill))
         self.guards[-1].start()
         self.runs.append(Run(process, self.path))
         return self.runs[-1]
@@ -213,7 +213,7 @@ def test_what_a_failed_test_leaves_at_work_is_ended(box: Box) -> None:
             assert working.poll() is None
             assert waiting.poll() is None
         box.clean()
-        assert {working.wait(10), waiting.wait(10)} == {-signal.SIGKILL}
+        assert {working.wait(60), waiting.wait(60)} == {-signal.SIGKILL}
     finally:
         working.kill()
         waiting.kill()

@@ -173,7 +173,7 @@ def test_a_natpmpc_that_waits_for_ever_is_ended(tmp_path: Path, monkeypatch: pyt
     start = time.monotonic()
     with pytest.raises(AddressError, match="no answer"):
         natpmp.ask(GATEWAY, 0.3)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(AddressError, match="cannot be started"):
         natpmp.ask(GATEWAY, 0.3)

@@ -77,13 +77,13 @@ def kill_at(
         if at != stage or struck.is_set():
             return
         struck.set()
-        assert ready.wait(10)
+        assert ready.wait(60)
         if whole_group:
             os.killpg(victims[0].pid, signal.SIGKILL)
         else:
             victims[0].kill()
         # Without this the provider might go on before the process is gone.
-        victims[0].wait(10)
+        victims[0].wait(60)
         if lost:
             raise ConnectionAbortedError
 
@@ -91,9 +91,9 @@ def kill_at(
     victims.append(start(address, folder, standin.port, run))
     ready.set()
     with victims[0] as victim:
-        victim.communicate(timeout=30)
+        victim.communicate(timeout=120)
     # What the provider was at work on arrives, although nobody waits for it.
-    assert standin.idle.wait(10)
+    assert standin.idle.wait(60)
     standin.strike = lambda _stage: None
     assert struck.is_set()
     assert victim.returncode == -signal.SIGKILL
@@ -185,7 +185,7 @@ def test_an_orphan_that_hangs_does_not_hold_the_lock_for_ever(
     standin.strike = strike
     victim = start(OLD, tmp_path, standin.port)
     with victim:
-        said = victim.communicate(timeout=30)
+        said = victim.communicate(timeout=120)
     assert victim.returncode == -signal.SIGKILL, said
     with state.lock(tmp_path / "ddns.json", wait=10):
         pass

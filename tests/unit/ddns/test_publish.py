@@ -77,7 +77,7 @@ def test_a_provider_that_hangs_is_cut_off() -> None:
 
     begin = time.monotonic()
     (done,) = publish.work_limited([job()], write=True, stop_on_conflict=True, limit=0.3, make=hang)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     assert not done.written
     assert isinstance(done.error, ProviderError)
     assert "no end after" in str(done.error)
