@@ -1,8 +1,9 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
 Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
-The scenarios wait for most of their time. So they run on two labs at once (tools/second_lab.py), and beside the
-drill of hangs, at a low priority, linters and unit tests. The long drills have the machine alone: their figures are published.
+The scenarios wait for most of their time. So they run on two labs at once (tools/second_lab.py), and beside the drill
+of hangs, at a low priority, linters and unit tests. The long drills have the machine to themselves: their figures are
+published.
 """
 
 from __future__ import annotations
