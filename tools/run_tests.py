@@ -1,9 +1,8 @@
 """`make test`: lint, unit tests, every molecule scenario, and a closing line that counts the tests which ran.
 
 Usage: run_tests.py [lint|unit|molecule|drill ...]; without a word the first three. Exit code 1 if anything failed.
-The scenarios wait for most of their time. So they run on two labs at once (tools/second_lab.py), and beside the drill
-of hangs, at a low priority, linters and unit tests. The long drills have the machine to themselves: their figures are
-published.
+The scenarios wait for most of their time. So they run on two labs at once (tools/second_lab.py), and beside them, at a
+low priority, linters and unit tests. The long drills have the machine to themselves: their figures are published.
 """
 
 from __future__ import annotations
@@ -39,8 +38,6 @@ TAKE_THE_BOX = ["default", "hang", "rebuild"]
 IN_SECOND = ["rebuild", "bookworm"]
 # The step before all that runs side by side: both labs want the images.
 IMAGES = "images"
-# The step beside which linters and unit tests begin: earlier they would starve beside two labs, for half an hour.
-WAITS = "molecule hang"
 # What needs a lab, and so the machine's attention.
 IN_LAB = ("molecule", "drill")
 # What the drills write in a lab (tests/drill/record.py), each into what the ones before it wrote.
@@ -269,8 +266,8 @@ class Aside:
 def run_all(aside: Sequence[Step], in_sight: Sequence[Step], second: Sequence[Step] = ()) -> list[Outcome]:
     """Run steps one by one, and beside them, also one by one, others.
 
-    :param aside: begin with the step WAITS, or at once.
-    :param second: begin after the step IMAGES, in the second lab.
+    :param aside: begin after the step IMAGES, or at once.
+    :param second: begin after it too, in the second lab.
     """
     outcomes = []
     rows: list[Aside] = []
@@ -280,13 +277,14 @@ def run_all(aside: Sequence[Step], in_sight: Sequence[Step], second: Sequence[St
             rows.append(Aside(steps, inside))
             ends.callback(rows[-1].end)
 
-        names = [step.name for step in in_sight]
+        if IMAGES not in [step.name for step in in_sight]:
+            begin(aside)
         for step in in_sight:
-            if step.name == WAITS or (step is in_sight[0] and WAITS not in names):
-                begin(aside)
             outcomes.append(run(step))
-            if step.name == IMAGES and second:
-                begin(second, ends.enter_context(second_lab.SecondLab()).inside)
+            if step.name == IMAGES:
+                begin(aside)
+                if second:
+                    begin(second, ends.enter_context(second_lab.SecondLab()).inside)
             outcomes += (outcome for row in rows for outcome in row.finished(wait=False))
         outcomes += (outcome for row in rows for outcome in row.finished(wait=True))
     return outcomes
