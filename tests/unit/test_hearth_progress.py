@@ -133,6 +133,7 @@ class Box:
         (self.path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
         environment = {
             **os.environ,
+            "PYTHONUNBUFFERED": "1",  # each line is read when it is written
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_CONNECTION_PLUGINS": str(self.path / "connections"),
             "ANSIBLE_ASYNC_DIR": str(self.path / "async"),
