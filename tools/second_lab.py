@@ -42,6 +42,7 @@ exec cat
 """
 # slirp4netns's own name server (slirp4netns(1)), which asks the machine's: that may be one on its loopback.
 RESOLV_CONF = "nameserver 10.0.2.3\n"
+WAY_OUT = "One scenario by hand needs none: .venv/bin/molecule test -s rebuild"
 STORAGE_CONF = """[storage]
 driver = "overlay"
 graphroot = "{store}"
@@ -89,7 +90,7 @@ class SecondLab:
         )
         try:
             if self._holder.stdout is None or self._holder.stdout.readline() != "ready\n":
-                raise OSError("The machine does not let us make a second lab: namespaces or mounts were refused.")
+                raise OSError(f"No second lab: this machine refused namespaces or mounts (see above). {WAY_OUT}")
             children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
             self._pid = int(children[0])
             (self._state / "pid").write_text(f"{self._pid}\n")  # for people
@@ -119,8 +120,7 @@ class SecondLab:
         self._uplink = subprocess.Popen(
             ["slirp4netns", *options, str(self._pid), "tap0"],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # not its errors: they say why it could not
             pass_fds=[says, goes_on],
             start_new_session=True,
         )
@@ -128,7 +128,7 @@ class SecondLab:
         os.close(goes_on)
         with os.fdopen(ready, "rb") as answer:
             if answer.read(1) != b"1":
-                raise OSError("slirp4netns could not connect the second lab.")
+                raise OSError(f"slirp4netns could not connect the second lab (see above). {WAY_OUT}")
 
     def _end(self) -> None:
         if self._holder:
