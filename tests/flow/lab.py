@@ -663,6 +663,17 @@ def queue(name: str = "hearth-home") -> list[dict[str, Any]]:
     return [json.loads(line) for line in out(name, "postqueue", "-j").splitlines()]
 
 
+def wait_until_delivered(timeout: float) -> None:
+    """Wait until nothing is left in the home box's queue.
+
+    :raises LabError: with what waits, and why.
+    """
+    try:
+        wait_for(lambda: not queue(), timeout, "the box's queue being empty")
+    except LabError as error:
+        raise LabError(f"{error}: {queue()}") from error
+
+
 def maildir(user: str) -> str:
     """Give the path of a mailbox on the home box."""
     local, _, domain = user.partition("@")

@@ -163,7 +163,7 @@ class Agent:
         :raises ConfigError: when a fragment is broken.
         """
         handed_in = Fragments(self.fragments(), [])
-        remembered = self._recall()
+        remembered = self._recall(self._known())
         found = self.find(remembered, probe=False)
         notes = [f"No A record: {found.ipv4_problem}"] if not found.ipv4 else []
         notes += [f"No AAAA record: {found.ipv6_problem}"] if not found.ipv6 and found.ipv6_problem else []
@@ -182,7 +182,7 @@ class Agent:
         :param quick: when what is asked for is what was last put in place, say so without asking anybody.
         :param adopt: as for `apply`.
         """
-        remembered = self._recall()
+        remembered = self._recall(self._known())
         handed_in = self.handed_in()
         report = Report(planned_only=True, errors=[*handed_in.broken])
         if quick and not report.errors and remembered.published == fingerprint(self.config, handed_in.rrsets):
@@ -199,8 +199,9 @@ class Agent:
         :param adopt: zones whose foreign records in our places are taken over.
         """
         with state.lock(self.state_path):
-            before = changes.published(self.config, self._known())
-            remembered = self._recall()
+            known = self._known()
+            before = changes.published(self.config, known)
+            remembered = self._recall(known)
             remembered.challenges = challenge.swept(remembered.challenges, self.now())
             handed_in = self.handed_in()
             report = Report(errors=[*handed_in.broken])
@@ -233,8 +234,9 @@ class Agent:
         :param at_once: there is a sign that the address has changed: nobody who knows it is spared.
         """
         with state.lock(self.state_path):
-            before = changes.published(self.config, self._known())
-            remembered = self._recall()
+            known = self._known()
+            before = changes.published(self.config, known)
+            remembered = self._recall(known)
             remembered.challenges = challenge.swept(remembered.challenges, self.now())
             report = Report()
             found = self.find(remembered, probe=remembered.published is not None, at_once=at_once)
@@ -669,9 +671,9 @@ class Agent:
             self._unsaved = None
         return self._unsaved or state.load(self.state_path)
 
-    def _recall(self) -> State:
+    def _recall(self, known: State | None) -> State:
         """What is remembered, as far as it holds for the configuration of today."""
-        remembered = self._known() or State()
+        remembered = known or State()
         remembered.limits_off = not self.config.write_limits
         for zone, provider in self.config.domains.items():
             here = f"{provider.type} {provider.name}"
@@ -688,7 +690,7 @@ class Agent:
         :raises LockError: when another run is at work for too long.
         """
         with state.lock(self.state_path):
-            remembered = self._recall()
+            remembered = self._recall(self._known())
             remembered.last_look = state.LastLook("", self.now(), report.exit_code, text.lines(report))
             self._save(report, remembered)
 

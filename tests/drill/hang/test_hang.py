@@ -95,7 +95,7 @@ def run_drill(fault: Fault) -> Drill:
         lab.wait_for(lambda: len(sending.sent) >= LEAST, 600, "as many messages as this drill sends")
         sending.stop()
     lab.wait_for(lambda: not stream.peer_queue(), RETRY, "the sender's queue being empty")
-    lab.wait_for(lambda: not lab.queue(), BOX_RETRY, "the box's queue being empty")
+    lab.wait_until_delivered(BOX_RETRY)
     if fault.red[0]:
         faults.wait_until_well()
     if fault.person:

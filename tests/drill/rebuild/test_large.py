@@ -68,7 +68,7 @@ def way(going_on: Callable[[], bool] = lambda: True) -> float:
                 break
             session.send_message(lab.message(lab.ALICE, HANA), from_addr=lab.ALICE)
             time.sleep(PACE)
-    lab.wait_for(lambda: not lab.queue(), 120, "all of them being delivered")
+    lab.wait_until_delivered(120)
     log = lab.out(HOME, "journalctl", "-u", "postfix*", "-o", "cat", "--no-pager", "--since", since)
     found = re.findall(r"to=<hana@second\.example>.* delay=([\d.]+),.*status=sent", log)
     assert len(found) >= TIMED / 3, "too few to say anything"
