@@ -22,6 +22,9 @@ SPACING = 300.0
 ONE_REBOOT, MOST_REBOOTS = 1, 3
 # When all repairs have failed, the unit is restarted once more after so long: what stood in its way may be gone.
 AGAIN = 900.0
+# Parts without which mail is put off, ours or what leaves; without "dns agent" green the line may have been away. Postfix
+# waits for as long again as a message has waited already, up to half an hour; when they are well again, it need not.
+HOLD_MAIL = ("message", "resolver", "dns agent")
 # Letters that are kept when none leaves.
 MOST_LETTERS = 10
 
@@ -250,9 +253,12 @@ def decide(
         this.say(f"Started {unit} again: there are inodes.")
     faults, needy = {}, []
     for finding in findings:
-        fault, needs_person = _observe(this, finding, memory.faults.get(finding.part))
+        before = memory.faults.get(finding.part)
+        fault, needs_person = _observe(this, finding, before)
         if fault:
             faults[finding.part] = fault
+        if finding.part in HOLD_MAIL and finding.known and finding.level != RED and before and before.rounds:
+            this.flush = True
         if needs_person:
             needy.append(finding)
     for part in memory.faults.keys() - {finding.part for finding in findings}:

@@ -241,6 +241,23 @@ def test_mail_that_was_put_off_is_tried_again_first() -> None:
     assert world.round(WELL, put_off) == [Restart(CHAIN_UNITS), Flush()]
 
 
+def test_mail_that_was_put_off_is_tried_again_when_it_can_be_delivered_again() -> None:
+    """Nobody restarted anything: a person, or the line, has mended it."""
+    resolver = Finding("resolver", RED, "gets no answer from the world's name servers")
+    world = World()
+    world.round(resolver, WELL)
+    assert world.round(replace(resolver, known=False), WELL) == []
+    assert world.round(green(resolver), WELL) == [Flush()]
+    assert world.round(green(resolver), WELL) == []
+
+
+def test_what_holds_no_mail_is_no_reason_to_try_it_again() -> None:
+    world = World()
+    world.round(FULL)
+    world.round(OLD, green(FULL))
+    assert world.round(green(OLD), green(FULL)) == []
+
+
 def test_a_busy_queue_gets_a_round_more() -> None:
     world = World()
     busy = replace(LOST, repair=(WAIT, CHAIN, REBOOT))
