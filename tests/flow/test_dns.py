@@ -138,11 +138,18 @@ def test_plan_shows_what_would_change(home: Host) -> None:
 
 # What the box is does not matter: dns.yml asks the agent, which is the same file on both releases.
 @pytest.mark.release("trixie")
-def test_the_playbook_shows_what_would_change() -> None:
-    before = lab.provider_zone("hearth.example")
-    done = lab.playbook("playbooks/dns.yml", "--check", "--diff", extra={"postfix_records_ttl": 1234})
+def test_the_playbook_shows_what_would_change_but_no_credential() -> None:
+    before, credential = lab.provider_zone("hearth.example"), "another-lab-key"
+    provider = {"type": "powerdns", "url": "http://api.provider.example:8081", "api_key": credential}
+    extra = {"postfix_records_ttl": 1234, "dns_providers": {"lab": provider}}
+    done = lab.playbook("playbooks/dns.yml", "--check", "--diff", extra=extra)
     assert f"hearth.example. 1234 IN MX 10 {lab.MAIL_NAME}." in " ".join(done.stdout.split())
-    assert lab.recap(done)["changed"] > 0
+    counts = lab.recap(done)
+    # The records, and the agent's configuration with its other credential.
+    assert counts["changed"] >= 2
+    assert counts["failed"] == 0
+    assert all(key not in done.stdout + done.stderr for key in (lab.PROVIDER_KEY, credential))
+    assert credential not in lab.out("hearth-home", "cat", "/etc/hearthmail/ddns.json")
     assert lab.provider_zone("hearth.example") == before
 
 
