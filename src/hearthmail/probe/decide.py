@@ -22,8 +22,8 @@ SPACING = 300.0
 ONE_REBOOT, MOST_REBOOTS = 1, 3
 # When all repairs have failed, the unit is restarted once more after so long: what stood in its way may be gone.
 AGAIN = 900.0
-# Parts without which mail is put off, ours or what leaves; without "dns agent" green the line may have been away. Postfix
-# waits for as long again as a message has waited already, up to half an hour; when they are well again, it need not.
+# Parts without which mail is put off, ours or what leaves ("dns agent" is red where the line is away). Postfix waits
+# for as long again as a message has waited already, up to half an hour; when they are well again, it need not.
 HOLD_MAIL = ("message", "resolver", "dns agent")
 # Letters that are kept when none leaves.
 MOST_LETTERS = 10
