@@ -9,7 +9,7 @@ import pytest
 from tests.flow import lab
 
 # The agent and its libraries are the same file on both.
-pytestmark = pytest.mark.release("trixie")
+pytestmark = pytest.mark.release("bookworm")
 
 ZONE = "taken.example"
 DOMAINS = [{"name": name, "dns": "lab"} for name in (*lab.DOMAINS, ZONE)]
