@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from hearthmail.probe.commands import Done, run
-from hearthmail.probe.decide import Action, Close, Flush, Open, Reboot, Restart, Wake
+from hearthmail.probe.decide import Action, Close, Flush, Open, Reboot, Restart, TryAgain, Wake
 
 # Seconds. The units' TimeoutStopSec is 15 (role watchdog): a stop that hangs, then SIGTERM with SIGCONT behind it (so a
 # stopped process gets it too, systemd.kill(5)), then SIGKILL: 45 at most.
@@ -42,6 +42,12 @@ def act(actions: Iterable[Action], command: Run = run) -> list[str]:
             case Flush():
                 done = command(["postqueue", "-f"], 15)
                 failed.append(f"postqueue -f: {done.said}" if done.code else "")
+            case TryAgain(messages):
+                for message in messages:
+                    done = command(["postqueue", "-i", message], 15)
+                    if done.code:
+                        failed.append(f"postqueue -i {message}: {done.said}")
+                        break
             case Reboot():
                 done = command(["systemctl", "reboot"], 30)
                 failed.append(f"systemctl reboot: {done.said}" if done.code else "")

@@ -58,7 +58,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything the probe is told; what the numbers mean stands in the role's defaults."""
+    """Everything the probe is told; what the numbers mean stands in the role's defaults.
+
+    :param domains: those whose mail is delivered here.
+    """
 
     hostname: str
     services: tuple[Service, ...] = ()
@@ -67,6 +70,7 @@ class Config:
     room_yellow: float = 10
     room_red: float = 3
     queue: bool = False
+    domains: tuple[str, ...] = ()
     queue_yellow: float = 3600
     queue_red: float = 4 * 3600
     queue_messages: int = 1000
@@ -119,13 +123,15 @@ def _room(one: Mapping[str, Any]) -> Room:
 
 
 def _fragment(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a fragment may say: services, the probe's mailbox, file systems, whether there is a queue or a backup."""
+    """What a fragment may say: services, the probe's mailbox, file systems, queue and domains, the agent, a backup."""
     found: dict[str, Any] = {
         "services": tuple(map(_service, data.get("parts", ()))),
         "room": tuple(map(_room, data.get("room", ()))),
     }
     if data.get("mailbox"):
         found["mailbox"] = Mailbox(**data["mailbox"])
+    if "domains" in data:
+        found["domains"] = tuple(str(domain).lower() for domain in data["domains"])
     for name, make in (("queue", bool), ("ddns", bool), ("backup", bool), ("backup_interval", float)):
         if name in data:
             found[name] = make(data[name])

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hearthmail.probe.commands import run
 from hearthmail.probe.config import Config
 from hearthmail.probe.finding import GREEN, RED, YELLOW, Finding
 
+# So many messages at most are tried again at once: each is a command of its own.
+MOST_AGAIN = 50
+
 
 @dataclass(frozen=True)
 class Waiting:
-    """A message in the queue. `reason` is why it was put off, if it was."""
+    """A message in the queue. `reason` is why it was put off, if it was; `id` is Postfix's name for it."""
 
     queue: str
     arrived: float
     recipients: tuple[str, ...]
     reason: str = ""
+    id: str = ""
 
 
 def parse(text: str) -> list[Waiting]:
@@ -39,6 +44,7 @@ def parse(text: str) -> list[Waiting]:
                 float(data.get("arrival_time", 0)),
                 tuple(str(one.get("address", "")) for one in recipients),
                 reasons[0] if reasons else "",
+                str(data.get("queue_id", "")),
             )
         )
     return found
@@ -64,10 +70,29 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
+def put_off(domains: Sequence[str], queue: Sequence[Waiting]) -> tuple[str, ...]:
+    """Queue ids of what was put off and is for a mailbox here, at most `MOST_AGAIN`.
+
+    The oldest of each recipient first, then the second of each: one whose mail always fails keeps nobody else's back.
+    """
+    turns: Counter[str] = Counter()
+    found: list[tuple[int, str]] = []
+    for one in sorted(queue, key=lambda one: one.arrived):
+        here = [address for address in one.recipients if address.rpartition("@")[2].lower() in domains]
+        if one.queue == "deferred" and here:
+            found.append((turns[here[0]], one.id))
+            turns[here[0]] += 1
+    return tuple(name for _, name in sorted(found, key=lambda one: one[0])[:MOST_AGAIN])
+
+
 def judge(config: Config, queue: Sequence[Waiting] | str, now: float) -> Finding:
     """Judge number and age. The probe's own messages do not count: they have a part of their own."""
     if isinstance(queue, str):
         return Finding("queue", YELLOW, f"cannot be read: {queue}", "postqueue -p", known=False)
+    return replace(_judge(config, queue, now), put_off=put_off(config.domains, queue))
+
+
+def _judge(config: Config, queue: Sequence[Waiting], now: float) -> Finding:
     own = config.mailbox.address if config.mailbox else ""
     others = [one for one in queue if own not in one.recipients]
     if not others:

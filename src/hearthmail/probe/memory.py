@@ -71,6 +71,7 @@ class Memory:
     :param stalled: processes that wait for a disk, by what tells them apart, since when they have not moved.
     :param reboots: by us, within the last day.
     :param closed: units that are stopped for want of inodes.
+    :param tried_again: when Postfix was last told to try what it had put off for mailboxes here.
     :param retried: by unit, when it was restarted once more though no repair had helped.
     """
 
@@ -84,6 +85,7 @@ class Memory:
     reboots: tuple[float, ...] = ()
     retried: Mapping[str, float] = field(default_factory=dict)
     closed: tuple[str, ...] = ()
+    tried_again: float = 0.0
 
     @property
     def last_reboot(self) -> float:
@@ -153,6 +155,7 @@ def parse(text: str) -> Memory:
         retried={unit: _number(at) for unit, at in _map(data.get("retried", {})).items()},
         reboots=tuple(map(_number, _list(data.get("reboots", [])))),
         closed=tuple(map(str, _list(data.get("closed", [])))),
+        tried_again=_number(data.get("tried_again", 0)),
     )
 
 

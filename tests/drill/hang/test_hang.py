@@ -56,8 +56,8 @@ FAULTS = [
 RATE, LEAST = (4.0, 2000 // len(FAULTS) + 1) if record.LONG else (2.0, 10)
 # Seconds in which a sender tries again for sure (molecule/shared/templates/hearth-peer: each 10 s), and some air.
 RETRY = 120
-# The same for the box's own queue (roles/postfix: the first look after half a minute).
-BOX_RETRY = 240
+# The same for the box's own queue: what Postfix would let wait longer, the probe has it try each five minutes.
+BOX_RETRY = 400
 # When the first message took longer than this, in seconds, though nothing had to be red for it, its log is printed.
 SLOW = 30
 # Messages which the sender may send again: those on their way at the moment of the fault. Before the probe closed

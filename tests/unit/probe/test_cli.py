@@ -19,7 +19,7 @@ from hearthmail.probe import box, cli, letters, memory, text
 from hearthmail.probe.act import act
 from hearthmail.probe.commands import Done
 from hearthmail.probe.config import ConfigError, load
-from hearthmail.probe.decide import Action, Flush, Reboot, Restart
+from hearthmail.probe.decide import Action, Flush, Reboot, Restart, TryAgain
 from hearthmail.probe.finding import CHAIN, GREEN, REBOOT, RED, RESTART, YELLOW, Finding
 from hearthmail.probe.memory import Letter, Memory, Note
 from tools.build_program import archive
@@ -286,6 +286,7 @@ def test_fragments(home: Box) -> None:
         {
             "parts": [{"part": "postfix", "unit": "postfix.service", "kind": "smtp", "port": 25}],
             "queue": True,
+            "domains": ["Hearth.example", "other.example"],
             "room": [{"path": "/var/spool/postfix", "red_bytes": 157286400}],
         },
     )
@@ -297,6 +298,7 @@ def test_fragments(home: Box) -> None:
     assert set(config.units) == {*config.chain, "nginx.service"}
     assert [room.path for room in config.room] == ["/", "/var/spool/postfix", "/var/vmail"]
     assert (config.queue, config.backup, config.backup_interval, config.ddns) == (True, True, 7200, False)
+    assert config.domains == ("hearth.example", "other.example")
     assert config.mailbox is not None
 
 
@@ -310,6 +312,7 @@ def test_fragments(home: Box) -> None:
         {"parts": [{"part": "x", "kind": "smtp"}]},
         {"parts": 3},
         {"mailbox": {"name": "x"}},
+        {"domains": 3},
     ],
 )
 def test_a_bad_fragment_is_named(home: Box, content: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -336,6 +339,17 @@ def test_acting() -> None:
         "postqueue -f",
         "systemctl reboot",
     ]
+
+
+def test_messages_are_tried_again_one_by_one_until_postfix_gives_no_answer() -> None:
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], _timeout: float) -> Done:
+        asked.append(argv)
+        return Done(1, "", "mail system is down\n") if argv[-1] == "2" else Done(0, "", "")
+
+    assert act([TryAgain(("1", "2", "3"))], run) == ["postqueue -i 2: mail system is down"]
+    assert asked == [["postqueue", "-i", "1"], ["postqueue", "-i", "2"]]
 
 
 def test_a_letter_as_it_is_given_to_sendmail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hearthmail.probe.decide import (
     HOUR,
     MANY,
     MOST_REBOOTS,
+    PUT_OFF_AGAIN,
     SPACING,
     WELL_AGAIN,
     Action,
@@ -23,6 +24,7 @@ from hearthmail.probe.decide import (
     Reboot,
     Restart,
     Rules,
+    TryAgain,
     Wake,
     count_restarts,
     decide,
@@ -249,6 +251,30 @@ def test_mail_that_was_put_off_is_tried_again_when_it_can_be_delivered_again() -
     assert world.round(replace(resolver, known=False), WELL) == []
     assert world.round(green(resolver), WELL) == [Flush()]
     assert world.round(green(resolver), WELL) == []
+
+
+def test_what_was_put_off_for_a_mailbox_here_is_tried_again_while_ours_arrives() -> None:
+    """Nothing is or was red: one delivery failed, and the message is old, or the clock was late when it came."""
+    held = Finding("queue", GREEN, "2 waiting", put_off=("4bGx1", "4bGx2"))
+    world = World()
+    minutes = [world.round(green(LOST), held) for _ in range(11)]
+    assert minutes == [[TryAgain(("4bGx1", "4bGx2"))] if n % (PUT_OFF_AGAIN / 60) == 0 else [] for n in range(11)]
+    assert (world.letters, world.memory.notes) == ([], ())
+
+
+def test_what_was_put_off_waits_while_ours_does_not_arrive() -> None:
+    held = Finding("queue", GREEN, "1 waiting", put_off=("4bGx1",))
+    for message in (LOST, replace(LOST, level=YELLOW), Finding("message", GREEN, "not tried", known=False), WELL):
+        actions = World().round(message, held)
+        assert not any(isinstance(action, TryAgain) for action in actions), message
+
+
+def test_a_clock_that_was_late_or_early_does_not_keep_it_waiting() -> None:
+    held = Finding("queue", GREEN, "1 waiting", put_off=("4bGx1",))
+    early = World(memory=Memory(tried_again=START + 86400))
+    assert any(early.round(green(LOST), held) for _ in range(6))
+    late = World(memory=Memory(tried_again=START - 3600))
+    assert late.round(green(LOST), held) == [TryAgain(("4bGx1",))]
 
 
 def test_what_holds_no_mail_is_no_reason_to_try_it_again() -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,7 +38,7 @@ def test_the_queue_is_read() -> None:
     first, second = mailqueue.parse(QUEUE)
     assert first.recipients == ("alice@peer.example",)
     assert first.reason == "connect to mx.peer.example[198.51.100.80]:25: Connection timed out"
-    assert (second.queue, second.arrived, second.reason) == ("active", 1799999990, "")
+    assert (second.queue, second.arrived, second.reason, second.id) == ("active", 1799999990, "", "4bGx1y2Pz4")
     assert mailqueue.parse("") == []
     with pytest.raises(ValueError):
         mailqueue.parse("postqueue: fatal: Queue report unavailable - mail system is down")
@@ -59,6 +60,29 @@ def test_many_are_yellow_and_our_own_do_not_count() -> None:
     own = [mailqueue.Waiting("deferred", NOW - 86400, (PROBE,))]
     assert mailqueue.judge(CONFIG, own, NOW).reason == "empty"
     assert mailqueue.judge(CONFIG, "mail system is down", NOW).known is False
+
+
+def test_what_was_put_off_for_a_mailbox_here() -> None:
+    def waits(name: str, age: int, *recipients: str, queue: str = "deferred") -> mailqueue.Waiting:
+        return mailqueue.Waiting(queue, NOW - age, recipients, "", name)
+
+    config = replace(CONFIG, domains=("hearth.example",))
+    queue = [
+        waits("away", 900, "a@peer.example"),
+        waits("own", 800, PROBE),
+        waits("sub", 800, "taro@sub.hearth.example"),
+        waits("second", 600, "taro@hearth.example"),
+        waits("first", 700, "Taro@Hearth.Example"),
+        waits("both", 500, "a@peer.example", "hanako@hearth.example"),
+        waits("moving", 400, "hanako@hearth.example", queue="active"),
+    ]
+    assert mailqueue.judge(config, queue, NOW).put_off == ("first", "second", "both")
+    assert mailqueue.judge(CONFIG, queue, NOW).put_off == ()
+    # One whose mail always fails has as many waiting as you like.
+    crowd = [waits(f"crowd {n}", 9999 - n, "crowd@hearth.example") for n in range(500)]
+    found = mailqueue.judge(config, [*crowd, *queue], NOW).put_off
+    assert len(found) == mailqueue.MOST_AGAIN
+    assert {"first", "both", "crowd 0"} <= set(found)
 
 
 def seen(free: int, inodes: int = 50, files: int = 100) -> os.statvfs_result:
