@@ -13,9 +13,6 @@ from tests.drill import faults
 from tests.flow import lab
 from tests.flow.lab import ALICE, TARO
 
-# Nothing here depends on the release; its box has time.
-pytestmark = pytest.mark.release("bookworm")
-
 HOME = faults.HOME
 QUEUE = "/var/spool/postfix/deferred"
 HOUR = 3600.0

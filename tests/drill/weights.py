@@ -1,0 +1,76 @@
+"""What systemd does with a service's CPUWeight=idle on a real machine, done in its place where it cannot.
+
+systemd weighs services by control groups. Below a kernel whose controllers are cgroup v1 (some virtual machines) a
+container gets them read-only: all services of the box share one group, and only SCHED_IDLE is left of what
+hearth-backup.service asks for. There the lab puts the service's processes into a group of their own, with cpu.idle,
+which is what systemd sets for CPUWeight=idle (systemd.resource-control(5), cgroups(7)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.flow import lab
+
+CPU = Path("/sys/fs/cgroup/cpu")
+NAMES = Path("/sys/fs/cgroup/systemd")
+# Seconds between two looks for new processes; their children are born where they are.
+LOOK = 0.02
+
+
+def _group(name: str, controller: str) -> str:
+    """Give a container's control group: the path below the controller's root."""
+    for line in Path(f"/proc/{lab.pid_of(name)}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return path.strip("/").removesuffix("/init.scope")
+    raise lab.LabError(f"{name} has no control group of {controller}")
+
+
+def systemd_weighs(name: str) -> bool:
+    """Tell whether systemd in a container can weigh its services."""
+    return "cpu" in lab.run(name, "cat", "/sys/fs/cgroup/cgroup.controllers", check=False).stdout.split()
+
+
+def _move(tasks: Path, group: Path) -> int:
+    moved = 0
+    with contextlib.suppress(FileNotFoundError):  # The service does not run.
+        for pid in set(tasks.read_text().split()) - set((group / "cgroup.procs").read_text().split()):
+            with contextlib.suppress(ProcessLookupError):  # It has ended by itself.
+                (group / "cgroup.procs").write_text(pid)
+                moved += 1
+    return moved
+
+
+@contextlib.contextmanager
+def idle(name: str, *services: str) -> Iterator[None]:
+    """Weigh services of a container as their CPUWeight=idle says."""
+    if systemd_weighs(name):
+        yield
+        return
+    group = CPU / _group(name, "cpu") / "idle"
+    tasks = [NAMES / _group(name, "name=systemd") / "system.slice" / f"{one}.service/cgroup.procs" for one in services]
+    group.mkdir()
+    (group / "cpu.idle").write_text("1")
+    end, moved = threading.Event(), [0]
+
+    def look() -> None:
+        while not end.wait(LOOK):
+            for one in tasks:
+                moved[0] += _move(one, group)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        # The kernel removes no group that holds processes.
+        lab.wait_for(lambda: not (group / "cgroup.procs").read_text(), 60, "the services having ended")
+        group.rmdir()
+    if not moved[0]:
+        raise lab.LabError(f"no process of {', '.join(services)} was weighed")
