@@ -9,8 +9,10 @@ which is what systemd sets for CPUWeight=idle (systemd.resource-control(5), cgro
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.flow import lab
@@ -35,13 +37,23 @@ def systemd_weighs(name: str) -> bool:
     return "cpu" in lab.run(name, "cat", "/sys/fs/cgroup/cgroup.controllers", check=False).stdout.split()
 
 
-def _move(tasks: Path, group: Path) -> int:
+def _processes(group: Path) -> set[str]:
+    """List the processes of a control group; none of one that is gone, or goes while it is read."""
+    try:
+        return set((group / "cgroup.procs").read_text().split())
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return set()
+        raise
+
+
+def _move(service: Path, group: Path) -> int:
+    """Move a service's new processes into a group; gives how many were moved."""
     moved = 0
-    with contextlib.suppress(FileNotFoundError):  # The service does not run.
-        for pid in set(tasks.read_text().split()) - set((group / "cgroup.procs").read_text().split()):
-            with contextlib.suppress(ProcessLookupError):  # It has ended by itself.
-                (group / "cgroup.procs").write_text(pid)
-                moved += 1
+    for pid in _processes(service) - _processes(group):
+        with contextlib.suppress(ProcessLookupError):  # It has ended by itself.
+            (group / "cgroup.procs").write_text(pid)
+            moved += 1
     return moved
 
 
@@ -52,25 +64,26 @@ def idle(name: str, *services: str) -> Iterator[None]:
         yield
         return
     group = CPU / _group(name, "cpu") / "idle"
-    tasks = [NAMES / _group(name, "name=systemd") / "system.slice" / f"{one}.service/cgroup.procs" for one in services]
-    group.mkdir()
+    slices = NAMES / _group(name, "name=systemd") / "system.slice"
+    group.mkdir(exist_ok=True)
     (group / "cpu.idle").write_text("1")
-    end, moved = threading.Event(), [0]
+    end = threading.Event()
 
-    def look() -> None:
+    def weigh() -> int:
+        count = 0
         while not end.wait(LOOK):
-            for one in tasks:
-                moved[0] += _move(one, group)
+            count += sum(_move(slices / f"{service}.service", group) for service in services)
+        return count
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
-        # The kernel removes no group that holds processes.
-        lab.wait_for(lambda: not (group / "cgroup.procs").read_text(), 60, "the services having ended")
-        group.rmdir()
-    if not moved[0]:
+    with ThreadPoolExecutor(1) as pool:
+        weighing = pool.submit(weigh)
+        try:
+            yield
+        finally:
+            end.set()
+            moved = weighing.result()
+            # The kernel removes no group that holds processes.
+            lab.wait_for(lambda: not _processes(group), 60, "the services having ended")
+            group.rmdir()
+    if not moved:
         raise lab.LabError(f"no process of {', '.join(services)} was weighed")
