@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
 from hearthmail.probe.commands import Done, run
@@ -10,6 +11,8 @@ from hearthmail.probe.decide import Action, Close, Flush, Open, Reboot, Restart,
 # Seconds. The units' TimeoutStopSec is 15 (role watchdog): a stop that hangs, then SIGTERM with SIGCONT behind it (so a
 # stopped process gets it too, systemd.kill(5)), then SIGKILL: 45 at most.
 RESTART_TIME = 60
+# Seconds for all messages that are to be tried again: the rest has its turn the next time.
+MAIL_TIME = 30
 Run = Callable[[list[str], float], Done]
 
 
@@ -20,7 +23,7 @@ def restart(unit: str, command: Run) -> str:
     return f"systemctl restart {unit}: {done.said}" if done.code else ""
 
 
-def act(actions: Iterable[Action], command: Run = run) -> list[str]:
+def act(actions: Iterable[Action], command: Run = run, clock: Callable[[], float] = time.monotonic) -> list[str]:
     """Do all of it, in this order; gives what failed."""
     failed = []
     for action in actions:
@@ -43,7 +46,10 @@ def act(actions: Iterable[Action], command: Run = run) -> list[str]:
                 done = command(["postqueue", "-f"], 15)
                 failed.append(f"postqueue -f: {done.said}" if done.code else "")
             case TryAgain(messages):
+                end = clock() + MAIL_TIME
                 for message in messages:
+                    if clock() > end:
+                        break
                     done = command(["postqueue", "-i", message], 15)
                     if done.code:
                         failed.append(f"postqueue -i {message}: {done.said}")

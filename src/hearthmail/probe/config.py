@@ -131,6 +131,8 @@ def _fragment(data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("mailbox"):
         found["mailbox"] = Mailbox(**data["mailbox"])
     if "domains" in data:
+        if not isinstance(data["domains"], list):
+            raise ValueError("domains is no list")
         found["domains"] = tuple(str(domain).lower() for domain in data["domains"])
     for name, make in (("queue", bool), ("ddns", bool), ("backup", bool), ("backup_interval", float)):
         if name in data:

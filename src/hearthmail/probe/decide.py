@@ -25,8 +25,9 @@ AGAIN = 900.0
 # Parts without which mail is put off, ours or what leaves ("dns agent" is red where the line is away). Postfix waits
 # for as long again as a message has waited already, up to half an hour; when they are well again, it need not.
 HOLD_MAIL = ("message", "resolver", "dns agent")
-# So often, in seconds, is mail for mailboxes here tried again that was put off though the probe's own arrives.
-PUT_OFF_AGAIN = 300.0
+# Mail for mailboxes here that was put off though the probe's own arrives: seconds from one try of it to the next, how
+# often a message is tried so before it is left to Postfix's own pauses, and how many at once (each is a command).
+MAIL_AGAIN, MAIL_TRIES, MOST_MAIL = 300.0, 6, 50
 # Letters that are kept when none leaves.
 MOST_LETTERS = 10
 
@@ -101,7 +102,7 @@ class _Round:
     again: list[str] = field(default_factory=list)
     woken: list[str] = field(default_factory=list)
     flush: bool = False
-    put_off: tuple[str, ...] = ()
+    mail: tuple[str, ...] = ()
     close: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     reboot: bool = False
@@ -223,7 +224,7 @@ def _no_later_than(memory: Memory, now: float) -> Memory:
         stalled={key: min(at, now) for key, at in memory.stalled.items()},
         retried={unit: min(at, now) for unit, at in memory.retried.items()},
         reboots=tuple(min(at, now) for at in memory.reboots),
-        tried_again=min(memory.tried_again, now),
+        mail_tried_at=min(memory.mail_tried_at, now),
     )
 
 
@@ -277,7 +278,7 @@ def decide(
         fault, _ = _observe(this, Finding(part, GREEN, ""), memory.faults[part])
         if fault:
             faults[part] = fault
-    this.put_off = _put_off(memory, findings, now)
+    this.mail = () if this.reboot else _mail_to_try(memory, findings, now)
     tellings = {
         part: recent
         for part, times in memory.tellings.items()
@@ -310,22 +311,31 @@ def decide(
             reboots=(*reboots, now) if this.reboot else reboots,
             retried={unit: at for unit, at in memory.retried.items() if now - at < HOUR}
             | dict.fromkeys(this.again, now),
-            tried_again=now if this.put_off else memory.tried_again,
+            mail_tried=_mail_tried(memory, findings, this.mail),
+            mail_tried_at=now if this.mail else memory.mail_tried_at,
         ),
         _actions(this),
     )
 
 
-def _put_off(memory: Memory, findings: Sequence[Finding], now: float) -> tuple[str, ...]:
+def _mail_to_try(memory: Memory, findings: Sequence[Finding], now: float) -> tuple[str, ...]:
     """What was put off for a mailbox here and can arrive: the probe's own message does.
 
     Postfix lets a message wait for as long again as it is old, up to half an hour, also one that is old only because
     the clock was late when it came. What is for other servers is left to it: they do not get well by our asking.
     """
     arrives = any(one.part == "message" and one.known and one.level == GREEN for one in findings)
-    if not arrives or now - memory.tried_again < PUT_OFF_AGAIN:
+    if not arrives or now - memory.mail_tried_at < MAIL_AGAIN:
         return ()
-    return tuple(name for one in findings for name in one.put_off)
+    tries = {name: memory.mail_tried.get(name, 0) for one in findings for name in one.put_off}
+    return tuple(sorted((name for name in tries if tries[name] < MAIL_TRIES), key=tries.__getitem__)[:MOST_MAIL])
+
+
+def _mail_tried(memory: Memory, findings: Sequence[Finding], tried: Sequence[str]) -> dict[str, int]:
+    """How often each message that still waits was tried so, with this round."""
+    waiting = [name for one in findings for name in one.put_off]
+    tries = {name: memory.mail_tried.get(name, 0) + (name in tried) for name in waiting}
+    return {name: count for name, count in tries.items() if count}
 
 
 def _restarts(memory: Memory, restarted: Sequence[str], now: float) -> dict[str, tuple[float, ...]]:
@@ -355,6 +365,6 @@ def _actions(this: _Round) -> list[Action]:
     # What was put off while a service was away is tried at once, not in five minutes.
     if this.flush or any(unit in this.rules.chain for unit in (*ordered, *woken, *this.open)):
         actions.append(Flush())
-    elif this.put_off:
-        actions.append(TryAgain(this.put_off))
+    elif this.mail:
+        actions.append(TryAgain(this.mail))
     return actions

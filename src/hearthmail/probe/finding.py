@@ -24,7 +24,8 @@ class Finding:
     :param known: False when the check could not be made because of another part: it is neither red nor well again.
     :param no_room: the disk is full, which neither a restart nor a reboot mends.
     :param close: the unit that is to be stopped until this is over.
-    :param put_off: queue ids of the messages for mailboxes here that wait for Postfix's next try.
+    :param put_off: queue ids of the messages for mailboxes here that wait for Postfix's next try; the first of each
+        mailbox come first.
     :param hold: rounds in which nothing is done about it and nobody is told: it passes by itself, as a rule.
     """
 

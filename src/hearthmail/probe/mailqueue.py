@@ -11,8 +11,8 @@ from hearthmail.probe.commands import run
 from hearthmail.probe.config import Config
 from hearthmail.probe.finding import GREEN, RED, YELLOW, Finding
 
-# So many messages at most are tried again at once: each is a command of its own.
-MOST_AGAIN = 50
+# Seconds by which a message may have come later than now, without that being odd.
+GRAIN = 60
 
 
 @dataclass(frozen=True)
@@ -70,26 +70,34 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
-def put_off(domains: Sequence[str], queue: Sequence[Waiting]) -> tuple[str, ...]:
-    """Queue ids of what was put off and is for a mailbox here, at most `MOST_AGAIN`.
+def _mailbox(address: str) -> str:
+    """The mailbox of an address: what stands behind a plus is its owner's matter (Postfix's recipient_delimiter)."""
+    local, _, domain = address.lower().rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}"
 
-    The oldest of each recipient first, then the second of each: one whose mail always fails keeps nobody else's back.
+
+def put_off(domains: Sequence[str], queue: Sequence[Waiting], now: float) -> tuple[str, ...]:
+    """Queue ids of what waits for its next try and is for a mailbox here.
+
+    The oldest of each mailbox first, then the second of each: one whose mail always fails keeps nobody else's back.
+    What came while the clock was early waits in `incoming` too, until then: qmgr leaves alone what lies ahead.
     """
     turns: Counter[str] = Counter()
     found: list[tuple[int, str]] = []
     for one in sorted(queue, key=lambda one: one.arrived):
-        here = [address for address in one.recipients if address.rpartition("@")[2].lower() in domains]
-        if one.queue == "deferred" and here:
-            found.append((turns[here[0]], one.id))
-            turns[here[0]] += 1
-    return tuple(name for _, name in sorted(found, key=lambda one: one[0])[:MOST_AGAIN])
+        here = {_mailbox(address) for address in one.recipients if address.rpartition("@")[2].lower() in domains}
+        waits = one.queue == "deferred" or (one.queue == "incoming" and one.arrived > now + GRAIN)
+        if waits and here and one.id:
+            found.append((min(turns[mailbox] for mailbox in here), one.id))
+            turns.update(here)
+    return tuple(name for _, name in sorted(found, key=lambda one: one[0]))
 
 
 def judge(config: Config, queue: Sequence[Waiting] | str, now: float) -> Finding:
     """Judge number and age. The probe's own messages do not count: they have a part of their own."""
     if isinstance(queue, str):
         return Finding("queue", YELLOW, f"cannot be read: {queue}", "postqueue -p", known=False)
-    return replace(_judge(config, queue, now), put_off=put_off(config.domains, queue))
+    return replace(_judge(config, queue, now), put_off=put_off(config.domains, queue, now))
 
 
 def _judge(config: Config, queue: Sequence[Waiting], now: float) -> Finding:

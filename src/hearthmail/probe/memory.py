@@ -71,7 +71,8 @@ class Memory:
     :param stalled: processes that wait for a disk, by what tells them apart, since when they have not moved.
     :param reboots: by us, within the last day.
     :param closed: units that are stopped for want of inodes.
-    :param tried_again: when Postfix was last told to try what it had put off for mailboxes here.
+    :param mail_tried: by queue id, how often Postfix was told to try a message that it had put off; while it waits.
+    :param mail_tried_at: when that was last done for any.
     :param retried: by unit, when it was restarted once more though no repair had helped.
     """
 
@@ -85,7 +86,8 @@ class Memory:
     reboots: tuple[float, ...] = ()
     retried: Mapping[str, float] = field(default_factory=dict)
     closed: tuple[str, ...] = ()
-    tried_again: float = 0.0
+    mail_tried: Mapping[str, int] = field(default_factory=dict)
+    mail_tried_at: float = 0.0
 
     @property
     def last_reboot(self) -> float:
@@ -155,7 +157,8 @@ def parse(text: str) -> Memory:
         retried={unit: _number(at) for unit, at in _map(data.get("retried", {})).items()},
         reboots=tuple(map(_number, _list(data.get("reboots", [])))),
         closed=tuple(map(str, _list(data.get("closed", [])))),
-        tried_again=_number(data.get("tried_again", 0)),
+        mail_tried={name: int(_number(count)) for name, count in _map(data.get("mail_tried", {})).items()},
+        mail_tried_at=_number(data.get("mail_tried_at", 0)),
     )
 
 

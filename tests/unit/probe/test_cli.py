@@ -158,6 +158,9 @@ def test_the_memory_survives_its_file(tmp_path: Path) -> None:
         stalled={"12:3:4": 6.0},
         reboots=(7.0,),
         retried={"dovecot.service": 8.0},
+        closed=("postfix.service",),
+        mail_tried={"4bGx1": 2},
+        mail_tried_at=8.5,
     )
     state, run = tmp_path / "state", tmp_path / "run"
     assert memory.save(kept, state, run) == ""
@@ -312,7 +315,7 @@ def test_fragments(home: Box) -> None:
         {"parts": [{"part": "x", "kind": "smtp"}]},
         {"parts": 3},
         {"mailbox": {"name": "x"}},
-        {"domains": 3},
+        {"domains": "hearth.example"},
     ],
 )
 def test_a_bad_fragment_is_named(home: Box, content: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,6 +353,18 @@ def test_messages_are_tried_again_one_by_one_until_postfix_gives_no_answer() -> 
 
     assert act([TryAgain(("1", "2", "3"))], run) == ["postqueue -i 2: mail system is down"]
     assert asked == [["postqueue", "-i", "1"], ["postqueue", "-i", "2"]]
+
+
+def test_messages_are_tried_again_for_half_a_minute_at_most() -> None:
+    asked: list[str] = []
+    seconds = iter(range(0, 1000, 20))
+
+    def run(argv: list[str], _timeout: float) -> Done:
+        asked.append(argv[-1])
+        return Done(0, "", "")
+
+    assert act([TryAgain(("1", "2", "3")), Flush()], run, lambda: float(next(seconds))) == []
+    assert asked == ["1", "-f"]
 
 
 def test_a_letter_as_it_is_given_to_sendmail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from hearthmail.probe.decide import (
     AGAIN,
     HOUR,
+    MAIL_AGAIN,
+    MAIL_TRIES,
     MANY,
+    MOST_MAIL,
     MOST_REBOOTS,
-    PUT_OFF_AGAIN,
     SPACING,
     WELL_AGAIN,
     Action,
@@ -258,8 +260,40 @@ def test_what_was_put_off_for_a_mailbox_here_is_tried_again_while_ours_arrives()
     held = Finding("queue", GREEN, "2 waiting", put_off=("4bGx1", "4bGx2"))
     world = World()
     minutes = [world.round(green(LOST), held) for _ in range(11)]
-    assert minutes == [[TryAgain(("4bGx1", "4bGx2"))] if n % (PUT_OFF_AGAIN / 60) == 0 else [] for n in range(11)]
+    assert minutes == [[TryAgain(("4bGx1", "4bGx2"))] if n % (MAIL_AGAIN / 60) == 0 else [] for n in range(11)]
     assert (world.letters, world.memory.notes) == ([], ())
+    world.round(green(LOST), green(held))
+    assert world.memory.mail_tried == {}
+
+
+def test_what_never_arrives_is_left_to_postfix_and_keeps_nothing_else_back() -> None:
+    never = tuple(f"never {n}" for n in range(MOST_MAIL + 10))
+    world = World()
+    tried: list[str] = []
+    for _ in range(100):
+        tried += [
+            name for one in world.round(green(LOST), Finding("queue", GREEN, "", put_off=never)) for name in told(one)
+        ]
+    assert {tried.count(name) for name in never} == {MAIL_TRIES}
+    held = Finding("queue", GREEN, "", put_off=(*never, "4bGx1"))
+    assert world.round(green(LOST), held) == [TryAgain(("4bGx1",))]
+
+
+def told(action: Action) -> tuple[str, ...]:
+    assert isinstance(action, TryAgain)
+    assert len(action.messages) <= MOST_MAIL
+    return action.messages
+
+
+def test_a_flush_tries_it_too_and_a_reboot_does_not() -> None:
+    held = Finding("queue", GREEN, "1 waiting", put_off=("4bGx1",))
+    world = World()
+    assert world.round(HUNG, green(LOST), held) == [Restart(("dovecot.service",)), Flush()]
+    assert world.memory.mail_tried == {"4bGx1": 1}
+    world = World()
+    world.rounds([HUNG], 2)
+    assert world.round(HUNG, green(LOST), held) == [Reboot()]
+    assert world.memory.mail_tried == {}
 
 
 def test_what_was_put_off_waits_while_ours_does_not_arrive() -> None:
@@ -271,9 +305,9 @@ def test_what_was_put_off_waits_while_ours_does_not_arrive() -> None:
 
 def test_a_clock_that_was_late_or_early_does_not_keep_it_waiting() -> None:
     held = Finding("queue", GREEN, "1 waiting", put_off=("4bGx1",))
-    early = World(memory=Memory(tried_again=START + 86400))
-    assert any(early.round(green(LOST), held) for _ in range(6))
-    late = World(memory=Memory(tried_again=START - 3600))
+    early = World(memory=Memory(mail_tried_at=START + 86400))
+    assert [early.round(green(LOST), held) for _ in range(6)] == [*[[]] * 5, [TryAgain(("4bGx1",))]]
+    late = World(memory=Memory(mail_tried_at=START - 3600))
     assert late.round(green(LOST), held) == [TryAgain(("4bGx1",))]
 
 
