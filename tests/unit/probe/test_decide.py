@@ -277,6 +277,12 @@ def test_what_never_arrives_is_left_to_postfix_and_keeps_nothing_else_back() -> 
     assert {tried.count(name) for name in never} == {MAIL_TRIES}
     held = Finding("queue", GREEN, "", put_off=(*never, "4bGx1"))
     assert world.round(green(LOST), held) == [TryAgain(("4bGx1",))]
+    # What was not tried yet comes before what was tried in vain.
+    world = World()
+    some = Finding("queue", GREEN, "", put_off=never[:MOST_MAIL])
+    world.rounds([green(LOST), some], int(MAIL_AGAIN / 60))
+    [again] = world.round(green(LOST), replace(some, put_off=(*some.put_off, "new")))
+    assert "new" in told(again)
 
 
 def told(action: Action) -> tuple[str, ...]:
