@@ -24,11 +24,12 @@ HOUR = 3600.0
 def mailbox_fails(user: str) -> Iterator[None]:
     """Let nothing be stored for one user; mail for everybody else comes in."""
     folder = lab.maildir(user)
+    mode = lab.out(HOME, "stat", "-c", "%a", folder)
     lab.run(HOME, "chmod", "000", folder)
     try:
         yield
     finally:
-        lab.run(HOME, "chmod", "700", folder)
+        lab.run(HOME, "chmod", mode, folder)
 
 
 def waiting(user: str) -> list[dict[str, Any]]:
