@@ -23,8 +23,9 @@ class BackupError(Exception):
         return f"{self.problem} {self.way_out}".strip()
 
 
-# Another run here, another machine in the repository, a line that is down: they say nothing about the backups.
-PASSING = frozenset({"running", "locked", "unreachable"})
+# Another run here, another machine in the repository, a busy server, a line that is down: they say nothing about the
+# backups.
+PASSING = frozenset({"running", "locked", "busy", "unreachable"})
 
 
 class RefusedError(BackupError):

@@ -17,7 +17,9 @@ _SIGNS = (
     ("locked", r"already locked|unable to create lock in backend: repository is"),
     (
         "full",
-        r"no space left|enospc|\(507\)|insufficient storage|quota ?exceeded|disk quota|storagefull|not enough space",
+        # The caps are Backblaze's and StorageGRID's words.
+        r"no space left|enospc|\(507\)|insufficient storage|quota ?exceeded|disk quota|storagefull|not enough space"
+        r"|storage cap exceeded|byte limit exceeded",
     ),
     (
         "refused",
@@ -25,6 +27,8 @@ _SIGNS = (
         r"|request signature we calculated|access ?key id you provided does not exist|\(\$aws_\w+\) is empty"
         r"|host key verification failed|operation not permitted",
     ),
+    # What S3 says to who asks too often (SlowDown), Swift says too when its disk is full.
+    ("busy", r"reduce your request rate|slow ?down\b|service unavailable|temporarily unavailable"),
     (
         "unreachable",
         r"connection refused|no such host|i/o timeout|network is unreachable|no route to host|connection reset"
@@ -84,7 +88,8 @@ def kind_of(version: tuple[int, int], code: int, text: str) -> str:
 
     :param version: restic's, e.g. (0, 14).
     :param text: its error output.
-    :returns: `password`, `locked`, `missing`, `full`, `refused`, `unreachable`, `damaged` or `other`.
+    :returns: `password`, `locked`, `missing`, `full`, `refused`, `busy`, `unreachable`, `damaged` or
+        `other`.
     """
     if version >= (0, 17) and code in _CODES:
         return _CODES[code]
@@ -141,6 +146,12 @@ def explain(
             "Look at the login in `backup_repository`, at `backup_environment`, or at `backup_ssh_key` and "
             "`backup_ssh_host_keys`. "
             "Deleting is refused on purpose where the repository is append-only.",
+        )
+    if kind == "busy":
+        return BackupError(
+            kind,
+            f"The server of the repository {where} takes nothing for now: {said}.",
+            "It may have too much to do, or no room left: look there. Mail goes on; the next run tries again.",
         )
     if kind == "unreachable":
         return BackupError(

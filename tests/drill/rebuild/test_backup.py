@@ -12,7 +12,7 @@ import tarfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -190,50 +190,98 @@ def test_a_place_that_does_not_answer_is_said() -> None:
     backup()
 
 
+BY_SFTP, BY_S3 = "SFTP", "S3"
+# What serves it at hearth-backup. Swift runs only here.
+UNITS = {BY_SFTP: ["ssh"], BY_S3: ["swift@account", "swift@container", "swift@obj", "swift@proxy"]}
+S3 = "s3:http://backup.isp.example:8080/hearthmail"
+S3_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "hearth:box", "AWS_SECRET_ACCESS_KEY": "hearth-secret"}
+
+
+class SmallPlace(NamedTuple):
+    """A place for backups that is soon full: where its disk is, who serves it, what the box is told, what it says."""
+
+    machine: str
+    folder: str
+    units: list[str]
+    port: int
+    config: dict[str, Any]
+    said: str = "no room left for the backup"
+
+
 SMALL = {
-    "a disk of the box": (HOME, "/mnt/small", "/mnt/small/repository"),
-    "a rest-server's disk": (
+    "a disk of the box": SmallPlace(HOME, "/mnt/small", [], 0, {"repository": "/mnt/small/repository"}),
+    "a rest-server's disk": SmallPlace(
         "hearth-backup",
         "/srv/rest/hearth/small",
-        "rest:https://hearth:hearth-secret@backup.isp.example:8000/hearth/small/",
+        ["restic-rest-server"],
+        8000,
+        {"repository": "rest:https://hearth:hearth-secret@backup.isp.example:8000/hearth/small/"},
+    ),
+    "an S3 server's disk": SmallPlace(
+        "hearth-backup",
+        "/srv/swift/disk",
+        UNITS[BY_S3],
+        8080,
+        {"repository": S3, "environment": S3_ENVIRONMENT},
+        # Swift tells nobody why, not even whether it is worth to ask again.
+        "takes nothing for now",
     ),
 }
 
 
 @contextlib.contextmanager
-def small_disk(machine: str, folder: str) -> Iterator[None]:
-    """Have a disk of 6 MiB in a folder of a machine, open for whoever owns what it lies in."""
-    # The server has a view of its own of the file systems, as they were when it started.
-    again = ":" if machine == HOME else "systemctl restart restic-rest-server"
+def small_disk(place: SmallPlace) -> Iterator[None]:
+    """Have a disk of 6 MiB in a folder of a machine, and its server see it."""
+
+    def stop() -> None:
+        if place.units:
+            lab.run(place.machine, "systemctl", "stop", *place.units)
+
+    def start() -> None:
+        if place.units:
+            lab.run(place.machine, "systemctl", "start", *place.units)
+            lab.wait_for(lambda: lab.opens(HOME, "backup.isp.example", place.port), 30, "the place of the backups")
+
+    # A server has a view of its own of the file systems, as they were when it started, and keeps files open.
+    stop()
     script = 'mkdir -p "$0"; mount -t tmpfs -o size=6m tmpfs "$0"; chown --reference="$0/.." "$0"'
-    lab.run(machine, "sh", "-euc", f"{script}; {again}", folder)
+    lab.run(place.machine, "sh", "-euc", script, place.folder)
     try:
+        start()
         yield
     finally:
-        lab.run(machine, "sh", "-euc", f'umount "$0"; rmdir "$0"; {again}', folder)
-        lab.wait_for(lambda: lab.opens(HOME, "backup.isp.example", 8000), 30, "the place of the backups")
+        stop()
+        lab.run(place.machine, "umount", place.folder)
+        start()
 
 
-# restic tries for a quarter of an hour where a rest-server has no room.
+# restic tries for a quarter of an hour where a server has no room.
+LONG = [pytest.mark.long, pytest.mark.timeout(1800)]
+
+
 @pytest.mark.parametrize(
-    "place",
-    ["a disk of the box", pytest.param("a rest-server's disk", marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
+    "name",
+    [
+        "a disk of the box",
+        pytest.param("a rest-server's disk", marks=LONG),
+        pytest.param("an S3 server's disk", marks=LONG),
+    ],
 )
-def test_a_full_place_is_said(place: str) -> None:
-    machine, folder, url = SMALL[place]
-    with small_disk(machine, folder):
-        lab.wait_for(lambda: lab.opens(HOME, "backup.isp.example", 8000), 30, "the place of the backups")
-        with repository(repository=url, forget=False):
-            lab.run(HOME, "hearth-backup", "init")
-            mail = lab.message(TARO, TARO)
-            mail.add_attachment(os.urandom(8 * 2**20), maintype="application", subtype="octet-stream", filename="large")
-            token = lab.submit(mail)
-            lab.wait_for_mail(TARO, token)
-            said = backup(check=False)
-            assert "no room left for the backup" in said, said
-            assert "hearth-secret" not in said, "the login is no part of a message"
-            mail_flows()
-            said_by_status("no room left for the backup")
+def test_a_full_place_is_said(name: str, request: pytest.FixtureRequest) -> None:
+    place = SMALL[name]
+    if place.units == UNITS[BY_S3]:
+        request.getfixturevalue("s3_server")
+    with small_disk(place), repository(**place.config, forget=False):
+        lab.run(HOME, "hearth-backup", "init")
+        mail = lab.message(TARO, TARO)
+        mail.add_attachment(os.urandom(8 * 2**20), maintype="application", subtype="octet-stream", filename="large")
+        token = lab.submit(mail)
+        lab.wait_for_mail(TARO, token)
+        said = backup(check=False)
+        assert place.said in said, said
+        assert "hearth-secret" not in said, "the login is no part of a message"
+        mail_flows()
+        said_by_status(place.said)
 
 
 def test_a_lock_of_a_dead_process_holds_up_nobody() -> None:
@@ -274,13 +322,6 @@ def test_a_damaged_pack_is_named_and_healed() -> None:
         # What was in the damaged pack is still on the box, so it is in the repository again.
         assert set(before) <= set(in_newest(TARO))
     lab.run(HOME, "rm", "-r", place)
-
-
-BY_SFTP, BY_S3 = "SFTP", "S3"
-# What serves it at hearth-backup. Swift runs only here.
-UNITS = {BY_SFTP: ["ssh"], BY_S3: ["swift@account", "swift@container", "swift@obj", "swift@proxy"]}
-S3 = "s3:http://backup.isp.example:8080/hearthmail"
-S3_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "hearth:box", "AWS_SECRET_ACCESS_KEY": "hearth-secret"}
 
 
 def site_of(way: str) -> dict[str, Any]:
