@@ -189,20 +189,24 @@ def something_computes() -> Iterator[None]:
 @pytest.mark.usefixtures("large", "on_another_machine", "in_milliseconds")
 def test_mail_is_hardly_slower_while_a_backup_runs() -> None:
     way()
-    ratios = {}
+    computing = "beside a process that only computes, with a backup's rights"
+    busy, ratios = {}, {}
     for name, meanwhile, going_on in (
+        (computing, something_computes, lambda: True),
         ("during hourly runs", backups_follow_each_other, lambda: True),
         ("during a first backup of 2 GB", a_first_backup, is_backed_up),
-        ("beside a process that only computes, with a backup's rights", something_computes, lambda: True),
     ):
         # A quiet box before and after: the machine below us is not the same all the time.
         before = way()
         with weights.idle(HOME, "hearth-backup", "computes"), meanwhile():
-            busy = way(going_on)
+            busy[name] = way(going_on)
         quiet = statistics.mean([before, way()])
-        ratios[name] = busy / quiet
-        record.number(f"a message's way {name}, ms", 1000 * busy)
+        ratios[name] = busy[name] / quiet
+        record.number(f"a message's way {name}, ms", 1000 * busy[name])
         record.number(f"a message's way {name}, times a quiet box's (goal 1.1)", ratios[name])
+        # An idle processor has to be woken, which on some virtual machines takes long: that is no merit of the backup.
+        if name != computing:
+            record.number(f"a message's way {name}, times that {computing}", busy[name] / busy[computing])
     assert max(ratios.values()) < 3
 
 
