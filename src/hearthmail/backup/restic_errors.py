@@ -28,7 +28,7 @@ _SIGNS = (
         r"|host key verification failed|operation not permitted",
     ),
     # What S3 says to who asks too often (SlowDown), Swift says too when its disk is full.
-    ("busy", r"reduce your request rate|slow ?down\b|service unavailable|temporarily unavailable"),
+    ("busy", r"reduce your request rate|slow ?down\b|service unavailable"),
     (
         "unreachable",
         r"connection refused|no such host|i/o timeout|network is unreachable|no route to host|connection reset"
@@ -88,8 +88,7 @@ def kind_of(version: tuple[int, int], code: int, text: str) -> str:
 
     :param version: restic's, e.g. (0, 14).
     :param text: its error output.
-    :returns: `password`, `locked`, `missing`, `full`, `refused`, `busy`, `unreachable`, `damaged` or
-        `other`.
+    :returns: `password`, `locked`, `missing`, `full`, `refused`, `busy`, `unreachable`, `damaged` or `other`.
     """
     if version >= (0, 17) and code in _CODES:
         return _CODES[code]
@@ -150,7 +149,7 @@ def explain(
     if kind == "busy":
         return BackupError(
             kind,
-            f"The server of the repository {where} takes nothing for now: {said}.",
+            f"The server of the repository {where} turns us away for now: {said}.",
             "It may have too much to do, or no room left: look there. Mail goes on; the next run tries again.",
         )
     if kind == "unreachable":

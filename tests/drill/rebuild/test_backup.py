@@ -224,7 +224,7 @@ SMALL = {
         8080,
         {"repository": S3, "environment": S3_ENVIRONMENT},
         # Swift tells nobody why, not even whether it is worth to ask again.
-        "takes nothing for now",
+        "turns us away for now",
     ),
 }
 

@@ -99,6 +99,13 @@ def test_what_was_to_be_tried_again_is_no_part_of_the_message() -> None:
     assert f"at x: Stat: {WRONG_KEY}" in said
 
 
+def test_a_busy_server_may_be_a_full_one() -> None:
+    said = "Fatal: unable to save snapshot: client.PutObject: Please reduce your request rate."
+    error = restic_errors.explain(NEW, 1, said, "s3:x")
+    assert "The server of the repository s3:x turns us away for now" in error.problem
+    assert "no room left" in error.way_out
+
+
 def test_the_password_s_variable_is_named() -> None:
     assert "backup_password" in str(restic_errors.explain(OLD, 1, "wrong password or no key found", "x"))
 
