@@ -14,7 +14,7 @@ import dns.message
 import dns.rrset
 import pytest
 
-from hearthmail.ddns.address import echo
+from hearthmail.ddns.address import background, echo
 from hearthmail.ddns.config import parse
 from hearthmail.ddns.errors import AddressError, ConfigError
 
@@ -110,8 +110,18 @@ def test_two_that_agree_are_believed_whatever_a_third_says(said: tuple[Any, ...]
     assert find(*world(*said)) == HERE
 
 
-def test_one_that_breaks_off_is_named_and_does_not_hold_up_the_others() -> None:
-    assert find(*world(HERE, RuntimeError("a mistake of a library"), HERE)) == HERE
+def test_one_that_breaks_off_is_named_and_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(background, "_told", set())
+    assert find(*world(HERE, OSError("no route"), ValueError("no address"), HERE)) == HERE
+    assert not capsys.readouterr().err, "that a service is away is no mistake of ours"
+    for _ in range(2):
+        assert find(*world(HERE, RuntimeError("a mistake of a library"), HERE)) == HERE
+    told = capsys.readouterr().err
+    assert told.count("RuntimeError: a mistake of a library") == 1
+    assert "The question to echo.operator-1.example1 broke off" in told
+    assert "Traceback" in told
     with pytest.raises(AddressError, match=r"echo\.operator-1\.example1: RuntimeError"):
         find(*world(HERE, RuntimeError("a mistake of a library")))
 

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hearthmail.ddns.address import fritzbox, natpmp, upnp
+from hearthmail.ddns.address import background, fritzbox, natpmp, upnp
 from hearthmail.ddns.address.memory import RouterMemory
 from hearthmail.ddns.address.router import LIMIT, REST, NoWanAddressError, ask_router
 from hearthmail.ddns.config import AddressConfig
@@ -447,12 +447,19 @@ def test_another_router_is_asked_anew() -> None:
     assert router.ask() == (WAN, "fritzbox")
 
 
-def test_a_protocol_that_breaks_off_does_not_hold_up_the_others() -> None:
+def test_a_protocol_that_breaks_off_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(background, "_told", set())
+
     def broken() -> None:
         raise RuntimeError("a mistake of a library")
 
     router = Router(upnp=broken, natpmp=WAN)
     assert router.ask() == (WAN, "natpmp")
+    told = capsys.readouterr().err
+    assert "The question by upnp broke off by a mistake" in told
+    assert "RuntimeError: a mistake of a library" in told
     router.answers["natpmp"] = None
     with pytest.raises(AddressError, match="upnp broke off: RuntimeError"):
         router.ask()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from hearthmail.ddns.address.background import in_background
+from hearthmail.ddns.address.background import in_background, tell_mistake
 from hearthmail.ddns.address.classify import IPAddress, unfit
 from hearthmail.ddns.address.web import get
 from hearthmail.ddns.errors import AddressError, ConfigError
@@ -209,6 +209,8 @@ def _collect(services: Sequence[Echo], source: str, ask: Ask, limit: float) -> t
         try:
             answers[echo.url] = future.result()
         except Exception as error:  # noqa: BLE001 - what one service sends must not end the look
+            if not isinstance(error, (OSError, ValueError)):
+                tell_mistake(f"The question to {_label(echo)}", error)
             # requests' own texts are long, and name objects in memory.
             reason = str(error) if type(error) in (OSError, ValueError) else type(error).__name__
             failures.append(f"{_label(echo)}: {reason}")

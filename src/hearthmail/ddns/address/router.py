@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from hearthmail.ddns.address import fritzbox, natpmp, upnp
-from hearthmail.ddns.address.background import in_background
+from hearthmail.ddns.address.background import in_background, tell_mistake
 from hearthmail.ddns.address.interface import default_gateway
 from hearthmail.ddns.address.memory import RouterMemory
 from hearthmail.ddns.config import AddressConfig
@@ -97,6 +97,7 @@ def ask_router(
             except AddressError as error:
                 why[name] = str(error).strip()
             except Exception as error:  # noqa: BLE001 - one protocol's library must not end the look
+                tell_mistake(f"The question by {name}", error)
                 why[name] = f"The question by {name} broke off: {type(error).__name__}."
             else:
                 # It speaks this protocol, even if it has nothing good to say.
