@@ -150,8 +150,8 @@ def explain(
         return BackupError(
             kind,
             f"The server of the repository {where} turns us away for now: {said}.",
-            "It may have too much to do, or no room left: look there. Without room, give it more, or keep fewer backups "
-            "(`backup_keep`). Mail goes on; the next run tries again.",
+            "It may have too much to do, or no room left: look there. Without room, give it more, or keep fewer "
+            "backups (`backup_keep`). Mail goes on; the next run tries again.",
         )
     if kind == "unreachable":
         return BackupError(
